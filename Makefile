@@ -1,0 +1,45 @@
+# Every target works on a fresh machine with Python >= 3.11: it makes .venv first where needed.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.PHONY: setup demo up test check format bench loadtest clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && uv pip install --quiet --python $(BIN)/python -e '.[dev,load]'; \
+	else \
+	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,load]'; \
+	fi
+	@touch $@
+
+demo: setup
+	@$(BIN)/flashsale demo $(ARGS)
+
+up: setup
+	@$(BIN)/flashsale up $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest tests/tidy
+
+format: setup
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: setup
+	@$(BIN)/flashsale bench $(ARGS)
+
+loadtest: setup
+	@$(BIN)/flashsale loadtest $(or $(PROFILE),launch-150k) $(ARGS)
+
+clean:
+	rm -rf .venv
