@@ -1,0 +1,1 @@
+"""Who is calling: buyer tokens and merchant API keys. Never decides what a caller may buy."""
