@@ -1,0 +1,1 @@
+"""Stream: from the events that scripts append to the batches that settlement applies."""
