@@ -1,0 +1,115 @@
+"""Loads `lua/`: expands includes, hashes, runs by digest; never builds a script from input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from flashsale.reservation.errors import ScriptError, StoreUnavailableError
+
+_INCLUDE = re.compile(r'^--- @include "([a-z_]+)"$')
+_SHEBANG = re.compile(r"^#!lua( flags=[a-z-]+(,[a-z-]+)*)?$")
+INCLUDE_DEPTH_MAX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One transition, expanded. `digest` is what EVALSHA names it by."""
+
+    name: str
+    source: str
+    digest: str
+
+
+def _expand(path: Path, includes: Path, seen: set[str], depth: int) -> list[str]:
+    lines: list[str] = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        include = _INCLUDE.match(line)
+        if include is None:
+            if "@include" in line:
+                raise ScriptError(f'{path.name}:{number}: an include reads --- @include "name"')
+            lines.append(line)
+            continue
+        target = includes / f"{include[1]}.lua"
+        if not target.is_file():
+            raise ScriptError(f"{path.name}:{number}: there is no include {include[1]!r}")
+        if depth == INCLUDE_DEPTH_MAX:
+            raise ScriptError(
+                f"{path.name}:{number}: includes nest deeper than {INCLUDE_DEPTH_MAX}"
+            )
+        if include[1] not in seen:
+            seen.add(include[1])
+            lines += _expand(target, includes, seen, depth + 1)
+    return lines
+
+
+def load_script(path: Path) -> Script:
+    """One file of `lua/`, includes expanded once each.
+
+    Raises ScriptError with file and line.
+    """
+    lines = _expand(path, path.parent / "includes", set(), 0)
+    if not lines or not _SHEBANG.match(lines[0]):
+        raise ScriptError(f"{path.name}:1: a script starts with #!lua and its flags")
+    # Comments cost nothing once compiled, but every start sends and hashes them: leave them out.
+    source = "\n".join(line for line in lines if not line.lstrip().startswith("---")) + "\n"
+    digest = sha1(source.encode(), usedforsecurity=False).hexdigest()
+    return Script(path.stem, source, digest)
+
+
+def load_scripts(folder: Path) -> Mapping[str, Script]:
+    """Every transition of `lua/` by name. Raises ScriptError where one is wrong or none is."""
+    scripts = {path.stem: load_script(path) for path in sorted(folder.glob("*.lua"))}
+    if not scripts:
+        raise ScriptError(f"{folder} holds no scripts")
+    return scripts
+
+
+class ScriptRunner:
+    """Runs scripts on one Redis. A dropped reply is never retried here: the effect is unknown."""
+
+    def __init__(self, redis: Redis, scripts: Mapping[str, Script]) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        #: Times that Redis had forgotten our scripts: it was restarted or flushed.
+        self.forgotten = 0
+
+    async def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> list[Any]:
+        """The script's reply, a flat list with its status first.
+
+        Raises StoreUnavailableError where no answer came, ScriptError where the script is at fault.
+        """
+        script = self._scripts[name]
+        try:
+            try:
+                return await self._evaluate(script, keys, args)
+            except NoScriptError:
+                # Nothing ran, so running it again is safe; epochs inside decide whether it may.
+                self.forgotten += 1
+                await self._redis.script_load(script.source)
+                return await self._evaluate(script, keys, args)
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+        except ReadOnlyError as error:
+            raise StoreUnavailableError("Redis is a read-only replica") from error
+        except ResponseError as error:
+            if str(error).startswith(("OOM", "LOADING", "MISCONF", "BUSY", "CLUSTERDOWN")):
+                raise StoreUnavailableError(f"Redis takes no writes: {error}") from error
+            raise ScriptError(f"{name}.lua: {error}") from error
+
+    async def _evaluate(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | int]
+    ) -> list[Any]:
+        reply: list[Any] = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+            "EVALSHA", script.digest, len(keys), *keys, *args
+        )
+        return reply

@@ -1,0 +1,303 @@
+"""The store: one typed method a script. It decides nothing; what it is answered it hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from flashsale.domain.events import EventKind
+from flashsale.domain.outcomes import HOLD_STATES, Decision, Hold, Status
+from flashsale.domain.sales import Terms
+from flashsale.domain.stock import Stock
+from flashsale.reservation.errors import LaneLostError, ScriptError, StoreUnavailableError
+from flashsale.reservation.keys import lane_keys
+from flashsale.reservation.scripts import Script, ScriptRunner
+
+_COUNTERS = 5
+_STATUS = {status.value: status for status in Status}
+
+
+class Request(NamedTuple):
+    """One buyer's wish: `item` is the SKU's number, -1 where the sale has no such SKU."""
+
+    order: str
+    buyer: str
+    item: int
+    quantity: int
+
+
+class Release(NamedTuple):
+    """How a release ended; `hold` is the order's newest record where there is one."""
+
+    status: Status
+    hold: Hold | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """One pass over overdue holds: how many ended, and when the next falls due."""
+
+    count: int
+    next_deadline_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSnapshot:
+    """Everything countable of a lane at one instant."""
+
+    epoch: int
+    seq: int
+    now_ms: int
+    state: str
+    terms: Terms
+    hold_records: int
+    live_holds: int
+    stream_length: int
+    last_entry_id: str
+    stock: tuple[Stock, ...]
+
+
+class TailEntry(NamedTuple):
+    """A stream entry as a follower sees it."""
+
+    entry_id: str
+    seq: int
+    events: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where a lane stands, with the entries after the position that was asked for."""
+
+    seq: int
+    now_ms: int
+    state: str
+    starts_at_ms: int
+    ends_at_ms: int
+    capacity: tuple[int, ...]
+    available: tuple[int, ...]
+    entries: tuple[TailEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What `doctor` and the opening check want to know of Redis."""
+
+    version: str
+    run_id: str
+    aof_enabled: bool
+    appendfsync: str
+    maxmemory_policy: str
+    used_memory_bytes: int
+    now_ms: int
+
+
+def parse_hold(record: str) -> Hold:
+    """A hold's record, `state:version:item:quantity:deadline_ms:buyer`."""
+    state, version, item, quantity, deadline_ms, buyer = record.split(":", 5)
+    return Hold(HOLD_STATES[state], int(version), int(item), int(quantity), int(deadline_ms), buyer)
+
+
+def _status(reply: Sequence[Any]) -> Status:
+    status = _STATUS[reply[0]]
+    if status is Status.BAD_ARGUMENT:
+        raise ScriptError(f"a script refused its arguments: {reply[1:]}")
+    return status
+
+
+def _lane_status(reply: Sequence[Any]) -> Status:
+    status = _status(reply)
+    if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH}:
+        raise LaneLostError(status.value)
+    return status
+
+
+class ReservationStore:
+    """Every command that Redis takes, by sale, lane and epoch.
+
+    Every method raises StoreUnavailableError where Redis did not answer. `Status` results include
+    MISSING_LANE and FOREIGN_EPOCH; methods that return anything else raise LaneLostError for them.
+    """
+
+    def __init__(self, redis: Redis, scripts: Mapping[str, Script]) -> None:
+        self._redis = redis
+        self._runner = ScriptRunner(redis, scripts)
+
+    async def open_sale(
+        self, sale: str, lane: int, epoch: int, terms: Terms, capacities: Sequence[int]
+    ) -> Status:
+        """Arm a lane, or give it new terms: OPENED, UPDATED, ALREADY, ILLEGAL, FOREIGN_EPOCH."""
+        keys = lane_keys(sale, lane)
+        arguments = [epoch, terms.starts_at_ms, terms.ends_at_ms, terms.buyer_limit, terms.hold_ms]
+        return _status(
+            await self._runner.run(
+                "open_sale",
+                (keys.meta, keys.stock, keys.events),
+                [*arguments, len(capacities), *capacities],
+            )
+        )
+
+    async def pause(self, sale: str, lane: int, epoch: int) -> Status:
+        """Stop selling for a while: DONE, ALREADY, ILLEGAL."""
+        return await self._set_state("pause", sale, lane, epoch, "paused")
+
+    async def resume(self, sale: str, lane: int, epoch: int) -> Status:
+        """Sell again: DONE, ALREADY, ILLEGAL."""
+        return await self._set_state("pause", sale, lane, epoch, "open")
+
+    async def close_sale(
+        self, sale: str, lane: int, epoch: int, *, cancelled: bool = False
+    ) -> Status:
+        """End the sale: DONE, ALREADY, ILLEGAL."""
+        state = "cancelled" if cancelled else "closed"
+        return await self._set_state("close_sale", sale, lane, epoch, state)
+
+    async def _set_state(self, script: str, sale: str, lane: int, epoch: int, state: str) -> Status:
+        keys = lane_keys(sale, lane)
+        reply = await self._runner.run(script, (keys.meta, keys.stock, keys.events), (epoch, state))
+        return _status(reply)
+
+    async def add_supply(
+        self, sale: str, lane: int, epoch: int, supply: str, item: int, quantity: int
+    ) -> Status:
+        """Add or take back units, once a supply id: DONE, ALREADY, BELOW_LIVE, UNKNOWN_SKU."""
+        keys = lane_keys(sale, lane)
+        reply = await self._runner.run(
+            "add_supply",
+            (keys.meta, keys.stock, keys.supplies, keys.events),
+            (epoch, supply, item, quantity),
+        )
+        return _status(reply)
+
+    async def reserve(
+        self, sale: str, lane: int, epoch: int, requests: Sequence[Request]
+    ) -> list[Decision]:
+        """Decide a batch, in order. Raises LaneLostError where the lane is not as expected."""
+        arguments: list[str | int] = [epoch, len(requests)]
+        for request in requests:
+            arguments += request
+        reply = await self._runner.run("reserve", lane_keys(sale, lane)[:6], arguments)
+        if reply[0] != "DECIDED":
+            _lane_status(reply)
+        decisions = []
+        for status, detail in zip(reply[3::2], reply[4::2], strict=True):
+            if status == "REPLAYED":
+                decisions.append(Decision(Status.REPLAYED, hold=parse_hold(detail)))
+            else:
+                decisions.append(Decision(_STATUS[status], detail))
+        return decisions
+
+    async def release(
+        self, sale: str, lane: int, epoch: int, order: str, buyer: str, kind: EventKind
+    ) -> Release:
+        """End a hold early: RELEASED, ALREADY, ILLEGAL, UNKNOWN_ORDER, MISSING_LANE."""
+        keys = lane_keys(sale, lane)
+        reply = await self._runner.run("release", keys[:6], (epoch, order, buyer, kind.value))
+        status = _status(reply)
+        return Release(status, parse_hold(reply[1]) if len(reply) > 1 else None)
+
+    async def expire_due(self, sale: str, lane: int, epoch: int, limit: int) -> Expired:
+        """End at most `limit` overdue holds."""
+        keys = lane_keys(sale, lane)
+        reply = await self._runner.run("expire_due", keys[:6], (epoch, limit))
+        _lane_status(reply)
+        return Expired(reply[1], reply[2] or None)
+
+    async def cancel_holds(self, sale: str, lane: int, epoch: int, limit: int) -> int:
+        """End at most `limit` holds of a cancelled sale; how many were ended."""
+        keys = lane_keys(sale, lane)
+        reply = await self._runner.run("cancel_holds", keys[:6], (epoch, limit))
+        return int(reply[1]) if _lane_status(reply) is Status.DONE else 0
+
+    async def snapshot(self, sale: str, lane: int) -> LaneSnapshot:
+        """All counters of a lane at one instant. Raises LaneLostError where it is not there."""
+        keys = lane_keys(sale, lane)
+        reply = await self._runner.run(
+            "snapshot", (keys.meta, keys.stock, keys.holds, keys.deadlines, keys.events), ()
+        )
+        _lane_status(reply)
+        counters = reply[14:]
+        return LaneSnapshot(
+            epoch=reply[1],
+            seq=reply[2],
+            now_ms=reply[3],
+            state=reply[4],
+            terms=Terms(*reply[5:9]),
+            hold_records=reply[9],
+            live_holds=reply[10],
+            stream_length=reply[11],
+            last_entry_id=reply[12],
+            stock=tuple(
+                Stock(*counters[at : at + _COUNTERS]) for at in range(0, len(counters), _COUNTERS)
+            ),
+        )
+
+    async def tail(self, sale: str, lane: int, epoch: int, after: str, limit: int) -> Tail:
+        """Where the lane stands, and entries after `after` ("-": none). Raises LaneLostError."""
+        keys = lane_keys(sale, lane)
+        reply = await self._runner.run(
+            "tail", (keys.meta, keys.stock, keys.events), (epoch, after, limit)
+        )
+        _lane_status(reply)
+        entries_at = 7 + reply[6] * 2
+        entries = reply[entries_at:]
+        seq, now_ms, state, starts_at_ms, ends_at_ms = reply[1:6]
+        return Tail(
+            seq=seq,
+            now_ms=now_ms,
+            state=state,
+            starts_at_ms=starts_at_ms,
+            ends_at_ms=ends_at_ms,
+            capacity=tuple(reply[7:entries_at:2]),
+            available=tuple(reply[8:entries_at:2]),
+            entries=tuple(TailEntry(*entries[at : at + 3]) for at in range(0, len(entries), 3)),
+        )
+
+    async def retire(self, sale: str, lane: int, epoch: int) -> Status:
+        """Remove a finished lane: DONE, BUSY_LANE, ILLEGAL, MISSING_LANE."""
+        return _status(await self._runner.run("retire", lane_keys(sale, lane), (epoch,)))
+
+    async def trim_events(self, sale: str, lane: int) -> int:
+        """Drop entries that are read and acknowledged; how many went."""
+        reply = await self._runner.run("trim_events", (lane_keys(sale, lane).events,), ())
+        return int(reply[1])
+
+    async def find_hold(self, sale: str, lane: int, order: str) -> Hold | None:
+        """The newest record of an order, live or ended; None where Redis knows none."""
+        try:
+            record = await self._redis.hget(lane_keys(sale, lane).holds, order)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+        return parse_hold(str(record)) if record is not None else None
+
+    async def buyers(self, sale: str, lane: int) -> set[str]:
+        """Everyone who ever held something here: all who did at the call's start, maybe more."""
+        names: set[str] = set()
+        try:
+            async for name, _ in self._redis.hscan_iter(lane_keys(sale, lane).buyers, count=1000):
+                names.add(name)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+        return names
+
+    async def server_info(self) -> ServerInfo:
+        """Version, durability settings, memory and clock of the server."""
+        try:
+            info = await self._redis.info()
+            settings = await self._redis.config_get("appendfsync", "maxmemory-policy", "appendonly")
+            seconds, micros = await self._redis.time()
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+        return ServerInfo(
+            version=str(info.get("valkey_version") or info["redis_version"]),
+            run_id=str(info["run_id"]),
+            aof_enabled=settings["appendonly"] == "yes",
+            appendfsync=str(settings["appendfsync"]),
+            maxmemory_policy=str(settings["maxmemory-policy"]),
+            used_memory_bytes=int(info["used_memory"]),
+            now_ms=int(seconds) * 1000 + int(micros) // 1000,
+        )
