@@ -78,6 +78,7 @@ class Tail:
     state: str
     starts_at_ms: int
     ends_at_ms: int
+    buyer_limit: int
     capacity: tuple[int, ...]
     available: tuple[int, ...]
     entries: tuple[TailEntry, ...]
@@ -243,17 +244,18 @@ class ReservationStore:
             "tail", (keys.meta, keys.stock, keys.events), (epoch, after, limit)
         )
         _lane_status(reply)
-        entries_at = 7 + reply[6] * 2
+        entries_at = 8 + reply[7] * 2
         entries = reply[entries_at:]
-        seq, now_ms, state, starts_at_ms, ends_at_ms = reply[1:6]
+        seq, now_ms, state, starts_at_ms, ends_at_ms, buyer_limit = reply[1:7]
         return Tail(
             seq=seq,
             now_ms=now_ms,
             state=state,
             starts_at_ms=starts_at_ms,
             ends_at_ms=ends_at_ms,
-            capacity=tuple(reply[7:entries_at:2]),
-            available=tuple(reply[8:entries_at:2]),
+            buyer_limit=buyer_limit,
+            capacity=tuple(reply[8:entries_at:2]),
+            available=tuple(reply[9:entries_at:2]),
             entries=tuple(TailEntry(*entries[at : at + 3]) for at in range(0, len(entries), 3)),
         )
 
