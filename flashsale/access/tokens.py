@@ -140,7 +140,9 @@ def issue_buyer_token(key: BuyerKey, subject: str, *, now: float, ttl_seconds: f
     _refuse_what_cannot_be_issued(key, subject)
     times = {"iat": int(now), "exp": int(now + ttl_seconds)}
     claims = {"iss": key.merchant_id, "sub": subject, **times}
-    return jwt.encode(claims, key.secret, algorithm="HS256", headers={"kid": key.kid})
+    # jwt.encode() would escape what is not ASCII, and push a long name past TOKEN_MAX_BYTES.
+    payload = orjson.dumps(claims)
+    return jwt.PyJWS().encode(payload, key.secret, algorithm="HS256", headers={"kid": key.kid})
 
 
 def fast_issuer(key: BuyerKey, *, now: float, ttl_seconds: float = 3600) -> Callable[[str], str]:
