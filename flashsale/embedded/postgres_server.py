@@ -48,9 +48,10 @@ class PostgresServer:
         nothing half made.
         """
         account = _account(self.data_dir)
-        self.socket_dir.mkdir(mode=0o700, exist_ok=True)
+        self.socket_dir.mkdir(mode=0o700)
         _give(self.socket_dir, account)
         if self.data_dir.exists():
+            _remove_stale_pid_file(self.data_dir / "postmaster.pid")
             return
         unfinished = self.data_dir.with_name(f"{self.data_dir.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -91,7 +92,6 @@ class PostgresServer:
 
     def spawn(self) -> Child:
         """Start the program."""
-        _remove_stale_pid_file(self.data_dir / "postmaster.pid")
         account = _account(self.data_dir)
         with (
             _reachable(self.data_dir, account) as (place, data_descriptors),
@@ -168,12 +168,20 @@ def _reachable(folder: Path, account: Account | None) -> Iterator[tuple[str, tup
 
 
 def _remove_stale_pid_file(path: Path) -> None:
-    """Remove a killed server's pid file when its number now belongs to some other program.
+    """Remove a killed server's pid file unless its number belongs to a server of this very folder.
 
-    After a machine or container restart small numbers are given out again, and Postgres would
-    take any living process of its own account for its predecessor.
+    Postgres takes any living process of its own account for its predecessor, and is wrong about a
+    zombie that nobody reaps and about a number given out again after a restart of the container.
     """
-    with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
+    with contextlib.suppress(OSError, IndexError, ValueError):
         pid = int(path.read_text().splitlines()[_PID_LINE])
-        if Path(f"/proc/{pid}/comm").read_text().strip() != "postgres":
+        if not _works_in(pid, path.parent):
             path.unlink()
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Whether a process works in a folder: a Postgres does in its data, a zombie nowhere."""
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(folder)
+    except OSError:
+        return False

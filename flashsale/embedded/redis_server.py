@@ -15,6 +15,8 @@ from flashsale.embedded.server import clean_environment
 
 Durability = Literal["strict", "relaxed"]
 
+_ANSWER_SECONDS = 1
+
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
@@ -42,8 +44,8 @@ class RedisServer:
 
     def prepare(self) -> None:
         """Make its folders."""
-        for folder in (self.data_dir, self.socket_dir):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        self.data_dir.mkdir(mode=0o700, exist_ok=True)
+        self.socket_dir.mkdir(mode=0o700)
 
     def spawn(self) -> Child:
         """Start the program."""
@@ -76,11 +78,12 @@ class RedisServer:
     async def is_ready(self, child: Child) -> bool:
         """Whether it answers PING: not before the append-only file has been loaded."""
         del child
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # TimeoutError is one of them
             reader, writer = await asyncio.open_unix_connection(self.socket)
             try:
                 writer.write(b"PING\r\n")
-                return await reader.readline() == b"+PONG\r\n"
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    return await reader.readline() == b"+PONG\r\n"
             finally:
                 writer.close()
         return False

@@ -89,28 +89,29 @@ async def _became_ready(server: Server, child: Child) -> bool:
 async def kept_running(server: Server, changed: Callable[[int], None]) -> AsyncIterator[None]:
     """Run a server for as long as the block lasts, starting it again whenever it dies.
 
-    `changed` is told the process id after every start.
+    `changed` is told the process id after every start; an OSError of its own is only logged.
     """
     server.prepare()
     child = await start(server)
-    changed(child.pid)
-    keeper = asyncio.create_task(_keep(server, child, changed))
-    try:
-        yield
-    finally:
-        keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeper
 
-
-async def _keep(server: Server, child: Child, changed: Callable[[int], None]) -> None:
-    try:
+    async def keep() -> None:
+        nonlocal child
         while True:
             code = await child.wait()
             _logger.warning("%s ended with code %d; starting it again", server.name, code)
             child = await _start_again(server)
-            changed(child.pid)
+            try:
+                changed(child.pid)
+            except OSError as error:  # the server must stay kept even if nobody can be told
+                _logger.error("%s", error)  # noqa: TRY400 - one plain line, no traceback
+
+    keeper = asyncio.create_task(keep())
+    try:
+        changed(child.pid)
+        yield
     finally:
+        keeper.cancel()
+        await asyncio.wait((keeper,))
         await child.stop(server.stop_signal, _STOP_PATIENCE_SECONDS)
 
 
