@@ -1,0 +1,1 @@
+"""Web: HTTP in, commands out. It parses, checks who calls, renders; it keeps nothing that matters."""

@@ -1,0 +1,153 @@
+"""The listening server: limits on what a connection may send, and how it stops. Knows no route.
+
+aiohttp's C parser already refuses what requests are smuggled with (a repeated Host or
+Content-Length, Content-Length beside Transfer-Encoding, folded lines, bare line feeds, control
+characters) and too many or too long header lines; `tests/web/test_raw_http.py` holds it to that.
+What it lacks is added here: a time limit on a request's head, and answers that do not echo input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from flashsale.web.errors import Problem
+
+HEADER_LINE_MAX_BYTES = 8_190
+HEADERS_MAX = 128
+HEAD_TIMEOUT_SECONDS = 10.0
+KEEPALIVE_TIMEOUT_SECONDS = 75.0
+LINGERING_SECONDS = 2.0
+SHUTDOWN_TIMEOUT_SECONDS = 10.0
+BACKLOG = 4_096
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+#: Wraps the application's handler; what it answers itself never meets the router.
+Front = Callable[[Handler], Handler]
+
+# An idle connection outlives a slow head, so that closing one never hides the other's limit.
+assert HEAD_TIMEOUT_SECONDS < KEEPALIVE_TIMEOUT_SECONDS
+
+
+class Connection(RequestHandler):
+    """One connection, closed when a request's head takes longer than `head_timeout_seconds`."""
+
+    __slots__ = ("_head_timeout_seconds", "_head_timer")
+
+    def __init__(self, manager: web.Server, *, head_timeout_seconds: float, **limits: Any) -> None:
+        super().__init__(manager, **limits)
+        self._head_timeout_seconds = head_timeout_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; start the clock on a head that did not come whole, the rare case."""
+        heads = self._request_count
+        super().data_received(data)
+        if self._request_count != heads:
+            self._stop_timer()
+        elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
+            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the timer with the connection."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, and close; the refused text is neither sent nor logged.
+
+        The middleware answers faults of handlers, so that a status of 500 is a fault in it.
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer had begun and cannot be replaced")
+        if status >= 500:
+            self.logger.error("A request failed outside the middleware", exc_info=exc)
+        code = "internal" if status >= 500 else "bad_request"
+        response = Problem("header_too_large" if isinstance(exc, LineTooLong) else code).response()
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes `Connection`s."""
+
+    def __init__(self, handler: Handler, *, limits: dict[str, Any], **others: Any) -> None:
+        super().__init__(handler, **others)
+        self._limits = limits
+
+    def __call__(self) -> Connection:
+        return Connection(self, loop=self._loop, **self._limits)
+
+
+class _Runner(web.AppRunner):
+    """Runs an application on `_Server`, behind a front where one is given."""
+
+    __slots__ = ("_front", "_limits")
+
+    def __init__(self, app: web.Application, front: Front | None, limits: dict[str, Any]) -> None:
+        super().__init__(app, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS, access_log=None)
+        self._front = front
+        self._limits = limits
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        handler = plain.request_handler
+        return _Server(
+            handler if self._front is None else self._front(handler),
+            request_factory=plain.request_factory,
+            limits=self._limits,
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    reuse_port: bool = False,
+    front: Front | None = None,
+    head_timeout_seconds: float = HEAD_TIMEOUT_SECONDS,
+    keepalive_timeout_seconds: float = KEEPALIVE_TIMEOUT_SECONDS,
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve `app` while the context is open; yields the address bound (port 0 chooses one).
+
+    On leaving: no new connections, what is in flight is finished (at most 10 seconds), the rest
+    is closed. OSError where the address cannot be bound.
+    """
+    limits = {
+        "access_log": None,
+        "auto_decompress": False,  # bodies are unpacked under a bound of our own
+        "head_timeout_seconds": head_timeout_seconds,
+        "keepalive_timeout": keepalive_timeout_seconds,
+        "lingering_time": LINGERING_SECONDS,
+        "max_field_size": HEADER_LINE_MAX_BYTES,
+        "max_headers": HEADERS_MAX,
+        "max_line_size": HEADER_LINE_MAX_BYTES,
+    }
+    runner = _Runner(app, front, limits)
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=reuse_port or None)
+        await site.start()
+        address = runner.addresses[0]
+        yield str(address[0]), int(address[1])
+    finally:
+        await runner.cleanup()
