@@ -81,7 +81,7 @@ Supervise = Callable[..., Supervisor]
 
 @pytest.fixture
 def supervise() -> Iterator[Supervise]:
-    """`supervise(data_dir)` starts one, by default as we are; all are killed afterwards."""
+    """`supervise(data_dir)` starts one, by default as we are; all are stopped afterwards."""
     running: list[Supervisor] = []
 
     def run(
@@ -114,5 +114,4 @@ def supervise() -> Iterator[Supervise]:
     yield run
     for supervisor in running:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(supervisor.process.pid, signal.SIGKILL)
-        supervisor.process.communicate()
+            supervisor.signal_group(signal.SIGINT)

@@ -16,6 +16,7 @@ from flashsale.embedded import binaries
 
 NOBODY = 65534
 REPOSITORY = Path(__file__).parents[2]
+UNNEEDED_OF_PYTHON = ("site-packages", "test", "include", "share", "config-*", "__pycache__", "*.a")
 OVERRIDES = (binaries.REDIS_OVERRIDE, binaries.POSTGRES_OVERRIDE)
 
 
@@ -49,7 +50,8 @@ def python_for_everyone(open_dir: Path) -> str:
     """An interpreter that an ordinary user can run: the one below ours, or a copy of it."""
     program = Path(sys._base_executable).resolve()
     if not passable(program):
-        shutil.copytree(sys.base_prefix, open_dir / "python", symlinks=True)
+        unneeded = shutil.ignore_patterns(*UNNEEDED_OF_PYTHON)
+        shutil.copytree(sys.base_prefix, open_dir / "python", symlinks=True, ignore=unneeded)
         program = open_dir / "python" / program.relative_to(Path(sys.base_prefix).resolve())
     return str(program)
 
