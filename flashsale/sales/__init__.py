@@ -1,0 +1,1 @@
+"""Sales: what merchants schedule and the public reads; Postgres intends, Redis acts."""

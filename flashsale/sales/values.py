@@ -1,0 +1,117 @@
+"""What a sale is, as values: read by the public pages, the hot path and the merchant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from flashsale.domain.money import Money
+from flashsale.domain.sales import SaleKind, SaleState, Terms, visible_state
+
+_T = TypeVar("_T")
+
+DURABILITIES = ("strict", "relaxed")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFacts:
+    """One SKU of a sale. `item` is its number there; `capacity` counts all supply given."""
+
+    item: int
+    sku: str
+    name: str
+    price: Money
+    capacity: int
+    ships_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaleFacts:
+    """A sale as Postgres has it. Instants are Unix milliseconds.
+
+    `state` is what is recorded; `visible_state` is what the public sees at an instant. `armed`:
+    its lanes exist in Redis; `retired`: they have been removed again. `revision` counts the
+    merchant's edits and is the ETag.
+    """
+
+    id: str
+    merchant_id: str
+    name: str
+    kind: SaleKind
+    state: SaleState
+    starts_at_ms: int
+    ends_at_ms: int
+    items: tuple[ItemFacts, ...]
+    per_buyer_limit: int
+    hold_seconds: int
+    published_supply: bool
+    lanes: int
+    epoch: int
+    durability: str
+    revision: int
+    armed: bool
+    retired: bool
+    created_at_ms: int
+
+    @property
+    def is_public(self) -> bool:
+        """Whether buyers may know of it: it has left the drafts through scheduling."""
+        return self.state is not SaleState.DRAFT and (self.armed or not self.retired)
+
+    @property
+    def terms(self) -> Terms:
+        """What the lanes decide by."""
+        return Terms(
+            starts_at_ms=self.starts_at_ms,
+            ends_at_ms=self.ends_at_ms,
+            buyer_limit=self.per_buyer_limit,
+            hold_ms=self.hold_seconds * 1000,
+        )
+
+    def visible_state(self, now_ms: int) -> SaleState:
+        """The state the public sees at an instant."""
+        return visible_state(self.state, self.starts_at_ms, self.ends_at_ms, now_ms)
+
+    def item_of(self, sku: str) -> ItemFacts | None:
+        """The item sold under a SKU."""
+        return next((item for item in self.items if item.sku == sku), None)
+
+
+class SupplyState(StrEnum):
+    """Where a change of supply stands; `pending` may also mean that its instant is to come."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """A wave, or units taken back (negative `quantity`).
+
+    `counted_at_ms`: when Postgres' capacity took it in. For a wave that comes before Redis sells
+    it, for a cut after Redis has stopped selling it, so that Redis never sells what Postgres has
+    not. `shares`: how the lanes share a cut, fixed before the first lane is told.
+    """
+
+    id: str
+    sale_id: str
+    item: int
+    sku: str
+    quantity: int
+    at_ms: int
+    reason: str
+    state: SupplyState
+    created_at_ms: int
+    counted_at_ms: int | None = None
+    shares: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[_T]):
+    """A page of a list; `next_cursor` is None on the last one."""
+
+    items: Sequence[_T]
+    next_cursor: str | None
