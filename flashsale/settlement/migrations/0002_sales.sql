@@ -60,7 +60,10 @@ CREATE TABLE supplies (
     at timestamptz NOT NULL,
     reason text NOT NULL,
     state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'applied', 'refused')),
+    -- How the lanes share a cut, fixed before the first is told; NULL: evenly, by domain.lanes.split.
+    shares bigint[],
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- When `capacity` took it in: for a wave before Redis sells it, for a cut after Redis has.
     applied_at timestamptz,
     FOREIGN KEY (sale_id, item) REFERENCES sale_items (sale_id, item)
 );
