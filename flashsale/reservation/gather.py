@@ -73,6 +73,7 @@ class Gather(Generic[Command, Answer]):
         self.commands += len(batch)
         try:
             answers = await self._send([command for command, _ in batch])
+            answered = list(zip(batch, answers, strict=True))
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()
@@ -82,6 +83,15 @@ class Gather(Generic[Command, Answer]):
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in answered:
             if not future.done():
                 future.set_result(answer)
+
+    async def stop(self) -> None:
+        """End the work; whoever is still waiting is cancelled."""
+        for _, answer in self._waiting:
+            answer.cancel()
+        self._waiting.clear()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""Orders: placing, reading and cancelling them; decides nothing that a script decides."""

@@ -1,0 +1,59 @@
+"""One lane as a web process sees it: decisions gathered into script calls, refusals made here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from flashsale.domain.outcomes import Decision
+from flashsale.reservation.follower import SHUT, Follower
+from flashsale.reservation.gather import Gather
+from flashsale.reservation.store import Request, ReservationStore
+
+
+class LaneDesk:
+    """Answers the buyers of one lane.
+
+    Bounds: `batch_max` requests a call, `waiting_max` waiting. Every answer raises
+    StoreUnavailableError (effect unknown), StoreBusyError (nothing sent) or LaneLostError.
+    """
+
+    def __init__(
+        self,
+        store: ReservationStore,
+        sale: str,
+        lane: int,
+        epoch: int,
+        *,
+        batch_max: int,
+        waiting_max: int,
+    ) -> None:
+        self._store = store
+        self._place = (sale, lane, epoch)
+        self.follower = Follower(store, sale, lane, epoch)
+        self.reserving: Gather[Request, Decision] = Gather(
+            self._reserve, batch_max=batch_max, waiting_max=waiting_max
+        )
+        self.refusing: Gather[Request, Decision | None] = Gather(
+            self.follower.judge, batch_max=waiting_max, waiting_max=waiting_max
+        )
+
+    async def reserve(self, request: Request) -> Decision:
+        """Decide one request: here where that is exact, else in Redis."""
+        if self.follower.shut(request):
+            refusal = await self.refusing.submit(request)
+            if refusal is not None:
+                return refusal
+        return await self.reserving.submit(request)
+
+    async def _reserve(self, requests: Sequence[Request]) -> list[Decision]:
+        decisions = await self._store.reserve(*self._place, requests)
+        if any(decision.status in SHUT for decision in decisions):
+            self.follower.enrol()
+            # Until the next reading, `known` may still say that the door is open.
+            await self.follower.catch_up()
+        return decisions
+
+    async def stop(self) -> None:
+        """End the background work; what is waiting is cancelled."""
+        await asyncio.gather(self.follower.stop(), self.reserving.stop(), self.refusing.stop())
