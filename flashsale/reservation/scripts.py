@@ -18,26 +18,39 @@ from flashsale.reservation.errors import ScriptError, StoreUnavailableError
 
 _INCLUDE = re.compile(r'^--- @include "([a-z_]+)"$')
 _SHEBANG = re.compile(r"^#!lua( flags=[a-z-]+(,[a-z-]+)*)?$")
+_FAULT_LINE = re.compile(r"user_script:(\d+)")
 INCLUDE_DEPTH_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One transition, expanded. `digest` is what EVALSHA names it by."""
+    """One transition, expanded.
+
+    `digest` is what EVALSHA names it by; `origins` says of each line of `source` where it stands in
+    `lua/`, as `file:line`.
+    """
 
     name: str
     source: str
     digest: str
+    origins: tuple[str, ...]
+
+    def locate(self, message: str) -> str:
+        """A complaint of Redis about `source`, naming the file and line that a person edits."""
+        return _FAULT_LINE.sub(lambda found: self.origins[int(found[1]) - 1], message)
 
 
-def _expand(path: Path, includes: Path, seen: set[str], depth: int) -> list[str]:
-    lines: list[str] = []
+def _expand(path: Path, includes: Path, seen: set[str], depth: int) -> list[tuple[str, str]]:
+    """Lines with their origins."""
+    lines: list[tuple[str, str]] = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
         include = _INCLUDE.match(line)
         if include is None:
             if "@include" in line:
                 raise ScriptError(f'{path.name}:{number}: an include reads --- @include "name"')
-            lines.append(line)
+            # Comments cost nothing once compiled, but every start sends and hashes them.
+            if not line.lstrip().startswith("---"):
+                lines.append((line, f"{path.name}:{number}"))
             continue
         target = includes / f"{include[1]}.lua"
         if not target.is_file():
@@ -58,12 +71,11 @@ def load_script(path: Path) -> Script:
     Raises ScriptError with file and line.
     """
     lines = _expand(path, path.parent / "includes", set(), 0)
-    if not lines or not _SHEBANG.match(lines[0]):
+    if not lines or lines[0][1] != f"{path.name}:1" or not _SHEBANG.match(lines[0][0]):
         raise ScriptError(f"{path.name}:1: a script starts with #!lua and its flags")
-    # Comments cost nothing once compiled, but every start sends and hashes them: leave them out.
-    source = "\n".join(line for line in lines if not line.lstrip().startswith("---")) + "\n"
+    source = "".join(f"{line}\n" for line, _ in lines)
     digest = sha1(source.encode(), usedforsecurity=False).hexdigest()
-    return Script(path.stem, source, digest)
+    return Script(path.stem, source, digest, tuple(origin for _, origin in lines))
 
 
 def load_scripts(folder: Path) -> Mapping[str, Script]:
@@ -80,7 +92,8 @@ class ScriptRunner:
     def __init__(self, redis: Redis, scripts: Mapping[str, Script]) -> None:
         self._redis = redis
         self._scripts = scripts
-        #: Times that Redis had forgotten our scripts: it was restarted or flushed.
+        self._known: set[str] = set()
+        #: Times that Redis had forgotten a script we gave it: it was restarted or flushed.
         self.forgotten = 0
 
     async def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> list[Any]:
@@ -91,12 +104,12 @@ class ScriptRunner:
         script = self._scripts[name]
         try:
             try:
-                return await self._evaluate(script, keys, args)
+                reply = await self._evaluate(script, keys, args)
             except NoScriptError:
                 # Nothing ran, so running it again is safe; epochs inside decide whether it may.
-                self.forgotten += 1
+                self.forgotten += name in self._known
                 await self._redis.script_load(script.source)
-                return await self._evaluate(script, keys, args)
+                reply = await self._evaluate(script, keys, args)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             raise StoreUnavailableError(f"Redis did not answer: {error}") from error
         except ReadOnlyError as error:
@@ -104,7 +117,9 @@ class ScriptRunner:
         except ResponseError as error:
             if str(error).startswith(("OOM", "LOADING", "MISCONF", "BUSY", "CLUSTERDOWN")):
                 raise StoreUnavailableError(f"Redis takes no writes: {error}") from error
-            raise ScriptError(f"{name}.lua: {error}") from error
+            raise ScriptError(f"{name}.lua: {script.locate(str(error))}") from error
+        self._known.add(name)
+        return reply
 
     async def _evaluate(
         self, script: Script, keys: Sequence[str], args: Sequence[str | int]
