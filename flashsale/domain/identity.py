@@ -30,7 +30,7 @@ def order_hash(secret: bytes, sale: str, buyer: str, idempotency_key: str) -> st
 
     Lengths stand before the parts, so that no two different triples read alike.
     """
-    material = f"{sale}{len(buyer)}:{buyer}{idempotency_key}".encode()
+    material = f"{len(sale)}:{sale}{len(buyer)}:{buyer}{idempotency_key}".encode()
     return (
         b32encode(blake2b(material, digest_size=_HASH_BYTES, key=secret).digest()).decode().lower()
     )
