@@ -2,9 +2,10 @@
 --- Purpose: adds a wave of units, or takes unsold ones back; once for each supply id.
 --- Touches: INV-1 INV-3
 --- KEYS: 1 meta hash; 2 stock hash; 3 supplies set; 4 events stream
---- ARGV: 1 epoch integer; 2 supply string id; 3 item integer; 4 quantity integer units, may be negative
+--- ARGV: 1 epoch integer; 2 supply string id; 3 item integer;
+---   4 quantity integer units, may be negative
 --- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | ALREADY | UNKNOWN_SKU |
----   BELOW_LIVE available (a cut reaches into live orders, or a wave over the bound) | DONE available
+---   BELOW_LIVE available (a cut into live orders, or a wave over the bound) | DONE available
 --- Emits: one entry with a supply line
 --- Cost: four reads, four writes
 --- @include "clock"
@@ -13,7 +14,8 @@
 --- @include "guard"
 --- @include "append_entry"
 local meta, stock, supplies, events = unpack(KEYS)
-local epoch, supply, item, quantity = ARGV[1], ARGV[2], integer(ARGV[3], 0, 999), integer(ARGV[4], -1e9, 1e9)
+local epoch, supply = ARGV[1], ARGV[2]
+local item, quantity = integer(ARGV[3], 0, 999), integer(ARGV[4], -1e9, 1e9)
 
 local lane = redis.call('HMGET', meta, 'epoch', 'items')
 local refusal = guard(lane[1], epoch)
@@ -35,6 +37,8 @@ if available < 0 or capacity > 1e9 then
   return {'BELOW_LIVE', tonumber(counters[1])}
 end
 redis.call('SADD', supplies, supply)
-redis.call('HSET', stock, 'available:' .. item, decimal(available), 'capacity:' .. item, decimal(capacity))
-append_entry(meta, stock, events, epoch, clock(), {'supply\t' .. supply .. ' ' .. decimal(item) .. ' ' .. decimal(quantity)})
+redis.call('HSET', stock, 'available:' .. item, decimal(available),
+  'capacity:' .. item, decimal(capacity))
+local line = 'supply\t' .. supply .. ' ' .. decimal(item) .. ' ' .. decimal(quantity)
+append_entry(meta, stock, events, epoch, clock(), {line})
 return {'DONE', available}

@@ -26,7 +26,8 @@ if lane[2] ~= 'cancelled' then
 end
 local live = redis.call('ZRANGE', deadlines, 0, limit - 1)
 if #live > 0 then
-  local keys = {meta = meta, stock = stock, holds = holds, deadlines = deadlines, buyers = buyers, events = events}
+  local keys = {meta = meta, stock = stock, holds = holds,
+    deadlines = deadlines, buyers = buyers, events = events}
   end_holds('C', live, redis.call('HMGET', holds, unpack(live)), keys, epoch, clock())
 end
 return {'DONE', #live}

@@ -3,7 +3,8 @@
 --- Touches: INV-3 INV-13
 --- KEYS: 1 meta hash; 2 stock hash; 3 events stream
 --- ARGV: 1 epoch integer; 2 state string: closed or cancelled
---- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | ALREADY | ILLEGAL (over the other way) | DONE
+--- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | ALREADY |
+---   ILLEGAL (over the other way) | DONE
 --- Emits: one entry with a close line
 --- Cost: one read, two writes
 --- @include "clock"

@@ -2,21 +2,22 @@
 --- Purpose: arms a lane: terms and, the first time, stock. Opening is then Redis' clock's alone.
 --- Touches: INV-1 INV-3 INV-13
 --- KEYS: 1 meta hash; 2 stock hash; 3 events stream
---- ARGV: 1 epoch integer; 2 starts_at_ms integer; 3 ends_at_ms integer; 4 buyer_limit integer units;
----   5 hold_ms integer; 6 items integer; then for each item: capacity integer units
+--- ARGV: 1 epoch integer; 2 starts_at_ms integer; 3 ends_at_ms integer;
+---   4 buyer_limit integer units; 5 hold_ms integer; 6 items integer;
+---   then for each item: capacity integer units
 --- Returns: FOREIGN_EPOCH | BAD_ARGUMENT | ILLEGAL (closed, or another number of items) |
 ---   ALREADY (same terms) | UPDATED (new terms, stock untouched) | OPENED
 --- Emits: one entry with an open line
 --- Cost: one read, three writes
 --- @include "clock"
 --- @include "integer"
---- @include "decimal"
 --- @include "append_entry"
 local meta, stock, events = unpack(KEYS)
 local epoch, starts_at_ms, ends_at_ms = ARGV[1], ARGV[2], ARGV[3]
 local buyer_limit, hold_ms, items = ARGV[4], ARGV[5], integer(ARGV[6], 1, 100)
 
-local lane = redis.call('HMGET', meta, 'epoch', 'state', 'items', 'starts_at_ms', 'ends_at_ms', 'buyer_limit', 'hold_ms')
+local lane = redis.call('HMGET', meta, 'epoch', 'state', 'items',
+  'starts_at_ms', 'ends_at_ms', 'buyer_limit', 'hold_ms')
 if lane[1] and lane[1] ~= epoch then
   return {'FOREIGN_EPOCH'}
 end
@@ -34,7 +35,8 @@ end
 if lane[2] and (lane[2] == 'closed' or lane[2] == 'cancelled' or lane[3] ~= ARGV[6]) then
   return {'ILLEGAL'}
 end
-if lane[4] == starts_at_ms and lane[5] == ends_at_ms and lane[6] == buyer_limit and lane[7] == hold_ms then
+if lane[4] == starts_at_ms and lane[5] == ends_at_ms
+  and lane[6] == buyer_limit and lane[7] == hold_ms then
   return {'ALREADY'}
 end
 

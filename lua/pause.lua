@@ -3,7 +3,8 @@
 --- Touches: INV-3 INV-13
 --- KEYS: 1 meta hash; 2 stock hash; 3 events stream
 --- ARGV: 1 epoch integer; 2 state string: paused or open
---- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | ALREADY | ILLEGAL (the sale is over) | DONE
+--- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | ALREADY |
+---   ILLEGAL (the sale is over) | DONE
 --- Emits: one entry with a pause or resume line
 --- Cost: one read, two writes
 --- @include "clock"
@@ -27,5 +28,6 @@ if lane[2] ~= 'open' and lane[2] ~= 'paused' then
   return {'ILLEGAL'}
 end
 redis.call('HSET', meta, 'state', state)
-append_entry(meta, stock, events, epoch, clock(), {(state == 'paused' and 'pause' or 'resume') .. '\t'})
+local line = state == 'paused' and 'pause\t' or 'resume\t'
+append_entry(meta, stock, events, epoch, clock(), {line})
 return {'DONE'}

@@ -2,8 +2,9 @@
 --- Purpose: ends one buyer's hold before its time (C: cancelled, J: rejected by the ledger).
 --- Touches: INV-1 INV-3 INV-5 INV-7 INV-11
 --- KEYS: 1 meta hash; 2 stock hash; 3 holds hash; 4 deadlines zset; 5 buyers hash; 6 events stream
---- ARGV: 1 epoch integer; 2 order string hash; 3 buyer string id; 4 letter C or J
---- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | UNKNOWN_ORDER (none, or another buyer's) |
+--- ARGV: 1 epoch integer; 2 order string hash; 3 buyer string id; 4 letter string: C or J
+--- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT |
+---   UNKNOWN_ORDER (none, or another buyer's) |
 ---   ALREADY record (ended this way before) | ILLEGAL record (ended another way) | RELEASED record
 --- Emits: one entry with a C or J line
 --- Cost: two reads, seven writes
@@ -32,6 +33,7 @@ end
 if hold.state ~= 'R' then
   return {'ILLEGAL', record}
 end
-local keys = {meta = meta, stock = stock, holds = holds, deadlines = deadlines, buyers = buyers, events = events}
+local keys = {meta = meta, stock = stock, holds = holds,
+  deadlines = deadlines, buyers = buyers, events = events}
 end_holds(letter, {order}, {record}, keys, epoch, clock())
 return {'RELEASED', redis.call('HGET', holds, order)}

@@ -4,9 +4,10 @@
 --- KEYS: 1 meta hash; 2 stock hash; 3 holds hash; 4 deadlines zset; 5 buyers hash; 6 events stream
 --- ARGV: 1 epoch integer; 2 count integer requests; then for each request
 ---   order string hash; buyer string id; item integer (-1: no such SKU); quantity integer units
---- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT request, or DECIDED now_ms seq and for each
----   request, in check order: REPLAYED record | KEY_REUSED 0 | SALE_OVER 0 | NOT_OPEN starts_at_ms |
----   PAUSED 0 | UNKNOWN_SKU 0 | LIMIT_REACHED 0 | SOLD_OUT 0 | RESERVED deadline_ms
+--- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT request, or DONE now_ms seq and for
+---   each request, in check order: REPLAYED record | KEY_REUSED 0 | SALE_OVER 0 |
+---   NOT_OPEN starts_at_ms | PAUSED 0 | UNKNOWN_SKU 0 | LIMIT_REACHED 0 | SOLD_OUT 0 |
+---   RESERVED deadline_ms
 --- Emits: one entry with an R line for each hold, or nothing
 --- Cost: six reads and six writes a batch, whatever its size
 --- @include "clock"
@@ -62,10 +63,11 @@ if not closed then
 end
 
 -- Decide each in turn on local values; nothing is written yet.
-local fresh, reply = {}, {'DECIDED', now_ms, tonumber(lane[8])}
+local fresh, reply = {}, {'DONE', now_ms, tonumber(lane[8])}
 local hold_writes, deadline_writes, buyer_writes, lines, touched = {}, {}, {}, {}, {}
 for request = 1, count do
-  local order, buyer, item, quantity = requested[request], names[request], items[request], quantities[request]
+  local order, buyer = requested[request], names[request]
+  local item, quantity = items[request], quantities[request]
   local record = fresh[order] or records[request]
   local status, detail
   if record then
@@ -88,14 +90,13 @@ for request = 1, count do
     counts[buyer] = counts[buyer] + quantity
     available[item], held[item] = available[item] - quantity, held[item] + quantity
     touched[item] = true
-    local tail = ARGV[request * 4 + 1] .. ':' .. ARGV[request * 4 + 2] .. ':' .. deadline .. ':' .. buyer
-    fresh[order] = 'R:1:' .. tail
+    local units = {ARGV[request * 4 + 1], ARGV[request * 4 + 2], deadline, buyer}
+    fresh[order] = 'R:1:' .. table.concat(units, ':')
     local n = #lines
     hold_writes[n * 2 + 1], hold_writes[n * 2 + 2] = order, fresh[order]
     deadline_writes[n * 2 + 1], deadline_writes[n * 2 + 2] = deadline, order
     buyer_writes[n * 2 + 1], buyer_writes[n * 2 + 2] = buyer, counts[buyer]
-    lines[n + 1] = 'R\t1\t' .. order .. '\t' .. ARGV[request * 4 + 1] .. '\t' ..
-      ARGV[request * 4 + 2] .. '\t' .. deadline .. '\t' .. buyer
+    lines[n + 1] = 'R\t1\t' .. order .. '\t' .. table.concat(units, '\t')
   end
   reply[request * 2 + 2], reply[request * 2 + 3] = status, detail
 end

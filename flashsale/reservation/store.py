@@ -182,8 +182,7 @@ class ReservationStore:
         for request in requests:
             arguments += request
         reply = await self._runner.run("reserve", lane_keys(sale, lane)[:6], arguments)
-        if reply[0] != "DECIDED":
-            _lane_status(reply)
+        _lane_status(reply)
         decisions = []
         for status, detail in zip(reply[3::2], reply[4::2], strict=True):
             if status == "REPLAYED":
