@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import OKPAlgorithm
 
+from flashsale.access.names import new_id
 from flashsale.access.segments import decode_segment, encode_segment
 
 HS256_SECRET_MIN_BYTES = 32  # RFC 7518, section 3.2: no shorter than the hash
@@ -39,6 +41,12 @@ class BuyerKey:
         if self.algorithm not in {"HS256", "EdDSA"}:
             raise ValueError("a buyer key's algorithm is HS256 or EdDSA")
         signature_check(self)
+
+
+def generate_buyer_key(merchant_id: str) -> BuyerKey:
+    """Make an HS256 key of 256 random bits, its secret printable: merchants handle it as text."""
+    secret = secrets.token_urlsafe(HS256_SECRET_MIN_BYTES).encode()
+    return BuyerKey(new_id("kid"), merchant_id, "HS256", secret)
 
 
 def signature_check(key: BuyerKey) -> SignatureCheck:
