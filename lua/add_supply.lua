@@ -1,7 +1,7 @@
 #!lua
 --- Purpose: adds a wave of units, or takes unsold ones back; once for each supply id.
 --- Touches: INV-1 INV-3
---- KEYS: 1 meta hash; 2 stock hash; 3 supplies set; 4 events stream
+--- KEYS: 1 meta hash; 2 stock hash; 3 events stream; 4 supplies set
 --- ARGV: 1 epoch integer; 2 supply string id; 3 item integer;
 ---   4 quantity integer units, may be negative
 --- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | ALREADY | UNKNOWN_SKU |
@@ -13,7 +13,7 @@
 --- @include "decimal"
 --- @include "guard"
 --- @include "append_entry"
-local meta, stock, supplies, events = unpack(KEYS)
+local meta, stock, events, supplies = unpack(KEYS)
 local epoch, supply = ARGV[1], ARGV[2]
 local item, quantity = integer(ARGV[3], 0, 999), integer(ARGV[4], -1e9, 1e9)
 

@@ -169,7 +169,7 @@ class ReservationStore:
         keys = lane_keys(sale, lane)
         reply = await self._runner.run(
             "add_supply",
-            (keys.meta, keys.stock, keys.supplies, keys.events),
+            (keys.meta, keys.stock, keys.events, keys.supplies),
             (epoch, supply, item, quantity),
         )
         return _status(reply)
