@@ -1,1 +1,1 @@
-"""Settlement: stream entries become rows in Postgres, the ledger; it never touches stock in Redis."""
+"""Settlement: stream entries become rows in Postgres, the ledger; never touches Redis' stock."""

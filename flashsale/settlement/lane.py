@@ -1,0 +1,219 @@
+"""One lane, from its stream into Postgres and back: read ahead, settle, then acknowledge.
+
+It never acknowledges what is not committed, and waits out an outage with the batch in its hands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+
+from flashsale.domain.events import Entry
+from flashsale.settlement.faults import Fault, backoff_seconds, fault_of
+from flashsale.settlement.plan import Catalogue
+from flashsale.settlement.settler import Settled, Settler
+from flashsale.stream.position import FIRST_ID
+from flashsale.stream.reader import Delivery, LaneReader
+
+_READ_ENTRIES_MIN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much at once, and how often."""
+
+    #: Orders in one transaction.
+    batch_rows_max: int = 4000
+    #: After a small batch, how long to let the next one gather: transactions cost more than rows.
+    gather_ms: int = 20
+    #: How long one read waits for the first entry; a stop waits as long.
+    block_ms: int = 1000
+    #: How often to look for entries that a dead worker left.
+    reclaim_every_ms: int = 5000
+    #: How often to trim what is settled.
+    trim_every_ms: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """One batch, committed and acknowledged; `lag_ms` is the age of its oldest entry."""
+
+    sale: str
+    lane: int
+    settled: Settled
+    lag_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What settlement asks of others.
+
+    `give_back(sale, lane, order hash, buyer)` releases a rejected order's units in Redis; it may be
+    called twice. `trim(sale, lane)` drops acknowledged entries. `report` is told of every batch,
+    `trouble` of every failure, as one line.
+    """
+
+    give_back: Callable[[str, int, str, str], Awaitable[object]]
+    trim: Callable[[str, int], Awaitable[object]]
+    report: Callable[[BatchReport], None]
+    trouble: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class LaneSettlement:
+    """Settles one lane; any number of them, in any number of processes, may work on the same."""
+
+    reader: LaneReader
+    settler: Settler
+    catalogue: Catalogue
+    lane: int
+    effects: Effects
+    pace: Pace
+    #: Reads that may wait for entries at the same time, each on a connection of its own.
+    waiting_places: asyncio.Semaphore
+    _rows_per_entry: float = 32.0
+    _small: bool = False
+    _trim_due: bool = False
+    _trimmed_at: float = 0.0
+    _reclaimed_at: float = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Settle until `stop`; what is in flight then is finished, unless a server is away."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                await self._leftovers(stop)
+                failures = 0
+                await self._follow(stop, until_empty=False)
+            except Exception as error:  # noqa: BLE001 - entries stay pending, so trying again is safe
+                self.effects.trouble(self._explain(error))
+                await _sleep(stop, backoff_seconds(failures))
+                failures += 1
+
+    async def drain(self) -> None:
+        """Settle all there is now and return; raises what kept it from doing so."""
+        await self._leftovers(None)
+        await self._follow(None, until_empty=True)
+        await self._trim(time.monotonic())
+
+    async def _leftovers(self, stop: asyncio.Event | None) -> None:
+        """Entries given to this consumer before a crash or a lost reply, then those of the dead."""
+        after = FIRST_ID
+        while (delivery := await self.reader.read_own_pending(after, self._read_entries())).size:
+            await self._keep(delivery, stop)
+            after = delivery.last_id
+        await self._reclaim(stop)
+
+    async def _reclaim(self, stop: asyncio.Event | None) -> None:
+        self._reclaimed_at = time.monotonic()
+        while (delivery := await self.reader.reclaim(self._read_entries())).size:
+            await self._keep(delivery, stop)
+
+    async def _follow(self, stop: asyncio.Event | None, *, until_empty: bool) -> None:
+        """Settle new entries; the next ones are read and decoded while Postgres works."""
+        block_ms = None if until_empty else self.pace.block_ms
+        ahead: asyncio.Task[Delivery] | None = asyncio.create_task(self._read(block_ms))
+        try:
+            while ahead is not None:
+                delivery = await ahead
+                ended = (until_empty and not delivery.size) or (stop is not None and stop.is_set())
+                ahead = None if ended else asyncio.create_task(self._read(block_ms))
+                await self._keep(delivery, stop)
+                await self._housekeeping(stop)
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await ahead
+
+    async def _read(self, block_ms: int | None) -> Delivery:
+        count = self._read_entries()
+        if block_ms is None:
+            return await self.reader.read_new(count)
+        if self._small:
+            await asyncio.sleep(self.pace.gather_ms / 1000)
+        if not self.waiting_places.locked():
+            async with self.waiting_places:
+                return await self.reader.read_new(count, block_ms)
+        delivery = await self.reader.read_new(count)
+        if not delivery.size:
+            await asyncio.sleep(block_ms / 1000)
+        return delivery
+
+    def _read_entries(self) -> int:
+        """Entries that make about one transaction, by what the last ones held."""
+        return max(_READ_ENTRIES_MIN, int(self.pace.batch_rows_max / self._rows_per_entry))
+
+    async def _keep(self, delivery: Delivery, stop: asyncio.Event | None) -> None:
+        if not delivery.size:
+            return
+        rows = sum(len(entry.orders) for entry in delivery.entries)
+        self._rows_per_entry = max(1.0, rows / delivery.size)
+        self._small = rows < self.pace.batch_rows_max / 2
+        for part in _parts(delivery, self.pace.batch_rows_max):
+            settled = await self._settle(part, stop)
+            for event in settled.rejected:
+                await self.effects.give_back(
+                    self.catalogue.sale, self.lane, event.order, event.buyer
+                )
+            await self.reader.acknowledge(part.entry_ids)
+            self._trim_due = True
+            self._report(part, settled)
+
+    async def _settle(self, part: Delivery, stop: asyncio.Event | None) -> Settled:
+        """Settle, however long Postgres is away: reading again would count as another failure."""
+        failures = 0
+        while True:
+            try:
+                return await self.settler.settle(self.catalogue, self.lane, part)
+            except Exception as error:
+                if stop is None or stop.is_set() or fault_of(error) is Fault.POISON:
+                    raise
+                self.effects.trouble(self._explain(error))
+                await _sleep(stop, backoff_seconds(failures))
+                failures += 1
+
+    async def _housekeeping(self, stop: asyncio.Event | None) -> None:
+        now = time.monotonic()
+        if (now - self._reclaimed_at) * 1000 >= self.pace.reclaim_every_ms:
+            await self._reclaim(stop)
+        if (now - self._trimmed_at) * 1000 >= self.pace.trim_every_ms:
+            await self._trim(now)
+
+    async def _trim(self, now: float) -> None:
+        if self._trim_due:
+            self._trim_due, self._trimmed_at = False, now
+            await self.effects.trim(self.catalogue.sale, self.lane)
+
+    def _report(self, part: Delivery, settled: Settled) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        oldest_ms = part.entries[0].at_ms if part.entries else now_ms
+        lag_ms = max(0, now_ms - oldest_ms)
+        self.effects.report(BatchReport(self.catalogue.sale, self.lane, settled, lag_ms))
+
+    def _explain(self, error: Exception) -> str:
+        return (
+            f"Settlement of sale {self.catalogue.sale}, lane {self.lane}, waits:"
+            f" {type(error).__name__}: {error}. Nothing is lost; it goes on by itself."
+        )
+
+
+def _parts(delivery: Delivery, rows_max: int) -> Iterator[Delivery]:
+    """A delivery in parts of at most `rows_max` orders, or of one entry where it holds more."""
+    part: list[Entry] = []
+    rows = 0
+    for entry in delivery.entries:
+        if part and rows + len(entry.orders) > rows_max:
+            yield replace(delivery, entries=part, poison=())
+            part, rows = [], 0
+        part.append(entry)
+        rows += len(entry.orders)
+    yield replace(delivery, entries=part)
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

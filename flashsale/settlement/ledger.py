@@ -1,0 +1,134 @@
+"""Ledger: what Postgres knows of orders, for readers. It never writes and never asks Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from flashsale.domain.orders import OrderState
+from flashsale.settlement.queries import SQL, Pool
+
+_MIN_ID = ""
+
+
+class OrderRow(NamedTuple):
+    """A settled order. Instants are Unix milliseconds, `unit_amount` is in minor units."""
+
+    id: str
+    sale_id: str
+    item: int
+    buyer_id: str
+    quantity: int
+    unit_amount: int
+    state: OrderState
+    version: int
+    hold_expires_at_ms: int
+    decided_at_ms: int
+    settled_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPage:
+    """Some orders; `next_cursor` is None on the last page."""
+
+    items: Sequence[OrderRow]
+    next_cursor: str | None
+
+
+class ReportLine(NamedTuple):
+    """Orders of one item in one state: how many, of how many units, worth how much."""
+
+    item: int
+    state: OrderState
+    orders: int
+    units: int
+    amount: int
+
+
+class Watermark(NamedTuple):
+    """What is settled of a lane: entry numbers as half-open ranges, and the newest stream id."""
+
+    settled: Sequence[tuple[int, int]]
+    last_entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Reads of settled orders; every method raises asyncpg's errors where Postgres is away."""
+
+    pool: Pool
+
+    async def find_order(self, order_id: str) -> OrderRow | None:
+        """One order by its public id."""
+        row = await self.pool.fetchrow(SQL["find_order"], order_id)
+        return _order(row) if row else None
+
+    async def orders_of_buyer(
+        self, merchant_id: str, buyer: str, cursor: str | None, limit: int
+    ) -> OrderPage:
+        """A buyer's orders with one merchant, whose own the buyer ids are; sale by sale."""
+        rows = await self.pool.fetch(
+            SQL["orders_of_buyer"], merchant_id, buyer, cursor or _MIN_ID, limit + 1
+        )
+        return _page(rows, limit)
+
+    async def orders_of_sale(
+        self, sale: str, cursor: str | None, limit: int, state: OrderState | None = None
+    ) -> OrderPage:
+        """A sale's orders, of one state or all, in the order of their ids."""
+        rows = await self.pool.fetch(
+            SQL["orders_of_sale"], sale, cursor or _MIN_ID, limit + 1, state and state.value
+        )
+        return _page(rows, limit)
+
+    async def export(self, sale: str, chunk: int = 2000) -> AsyncIterator[Sequence[OrderRow]]:
+        """All orders of a sale in chunks, without holding a connection between them."""
+        cursor: str | None = None
+        while True:
+            page = await self.orders_of_sale(sale, cursor, chunk)
+            if page.items:
+                yield page.items
+            if page.next_cursor is None:
+                return
+            cursor = page.next_cursor
+
+    async def report(self, sale: str) -> list[ReportLine]:
+        """Counts and sums by item and state."""
+        rows = await self.pool.fetch(SQL["report_of_sale"], sale)
+        return [
+            ReportLine(
+                row["item"], OrderState(row["state"]), row["orders"], row["units"], row["amount"]
+            )
+            for row in rows
+        ]
+
+    async def watermark(self, sale: str, lane: int) -> Watermark:
+        """How far a lane is settled; nothing where it has settled nothing yet."""
+        row = await self.pool.fetchrow(SQL["watermark"], sale, lane)
+        if row is None:
+            return Watermark((), "0-0")
+        settled = tuple((entries.lower, entries.upper) for entries in row["settled"])
+        return Watermark(settled, row["last_entry_id"])
+
+
+def _page(rows: Sequence[Any], limit: int) -> OrderPage:
+    """One row more than asked for tells whether there is a next page."""
+    items = [_order(row) for row in rows[:limit]]
+    return OrderPage(items, items[-1].id if len(rows) > limit else None)
+
+
+def _order(row: Any) -> OrderRow:
+    return OrderRow(
+        row["id"],
+        row["sale_id"],
+        row["item"],
+        row["buyer_id"],
+        row["quantity"],
+        row["unit_amount"],
+        OrderState(row["state"]),
+        row["version"],
+        row["hold_expires_at_ms"],
+        row["decided_at_ms"],
+        row["settled_at_ms"],
+    )

@@ -1,0 +1,230 @@
+"""Plan: stream entries become row changes. Pure: no I/O, no clock; it must never guess a state.
+
+Events carry their order's version and are complete, so they may arrive in any order, in any batch
+and any number of times: only a newer version changes an order, and what is terminal stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from flashsale.domain.events import STATE_OF_KIND, Entry, EventKind, OrderEvent
+from flashsale.domain.orders import TERMINAL_STATES, OrderAction, OrderState, is_live, transition
+from flashsale.stream.position import position
+
+#: One row of `orders`, in the order of ORDER_COLUMNS; a plain tuple, because COPY takes no other.
+InsertRow = tuple[str, str, int, str, int, int, str, int, datetime, datetime]
+
+ORDER_COLUMNS = (
+    "id",
+    "sale_id",
+    "item",
+    "buyer_id",
+    "quantity",
+    "unit_amount",
+    "state",
+    "version",
+    "hold_expires_at",
+    "decided_at",
+)
+
+_CONFIRMED = OrderState.CONFIRMED.value
+
+_ACTION_OF_KIND = {
+    EventKind.RESERVED: OrderAction.SETTLE,
+    EventKind.EXPIRED: OrderAction.EXPIRE,
+    EventKind.CANCELLED: OrderAction.CANCEL,
+    EventKind.REJECTED: OrderAction.REJECT,
+}
+_LIVE_KINDS = frozenset(kind for kind, state in STATE_OF_KIND.items() if is_live(state))
+
+
+class UnknownItemError(ValueError):
+    """An event names an item that its sale does not have; its entry becomes a dead letter."""
+
+
+class Catalogue(NamedTuple):
+    """What settlement must know of a sale: the price of one unit, minor units, by item."""
+
+    sale: str
+    amounts: Mapping[int, int]
+
+
+class KnownOrder(NamedTuple):
+    """An order as Postgres has it."""
+
+    state: OrderState
+    version: int
+
+
+class OrderUpdate(NamedTuple):
+    """A newer state of an order that is in Postgres already."""
+
+    id: str
+    state: OrderState
+    version: int
+    decided_at: datetime
+
+
+class IllegalEvent(NamedTuple):
+    """A newer event that the order's state does not allow; it changes nothing and is reported."""
+
+    state: OrderState
+    event: OrderEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A batch by order: the newest event of each, and when Redis decided it.
+
+    `sequences` are the entry numbers as half-open ranges, `last_entry_id` is the highest.
+    """
+
+    newest: Mapping[str, tuple[OrderEvent, datetime]]
+    sequences: tuple[tuple[int, int], ...]
+    last_entry_id: str
+
+    def changed_orders(self) -> list[str]:
+        """Hashes of the orders that Postgres may know already: their newest event is not the first.
+
+        A first event may be there too, delivered before; only that insert's failure tells.
+        """
+        return [order for order, (event, _) in self.newest.items() if event.version > 1]
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementPlan:
+    """Row changes of one batch; `live_deltas` counts units by item, without zeros.
+
+    `rejected` are orders whose units Redis must take back, `illegal` are events left out.
+    """
+
+    inserts: Sequence[InsertRow]
+    updates: Sequence[OrderUpdate]
+    live_deltas: Mapping[int, int]
+    rejected: Sequence[OrderEvent] = ()
+    illegal: Sequence[IllegalEvent] = ()
+
+
+def fold(entries: Sequence[Entry]) -> Folded:
+    """Group a batch, which is not empty, by order. Raises ValueError for an impossible instant."""
+    newest: dict[str, tuple[OrderEvent, datetime]] = {}
+    for entry in entries:
+        decided_at = _instant(entry.at_ms)
+        for event in entry.orders:
+            seen = newest.get(event.order)
+            if seen is None or seen[0].version < event.version:
+                newest[event.order] = event, decided_at
+    return Folded(
+        newest,
+        _ranges(entry.seq for entry in entries),
+        max((entry.entry_id for entry in entries), key=position),
+    )
+
+
+def plan(catalogue: Catalogue, batch: Folded, known: Mapping[str, KnownOrder]) -> SettlementPlan:
+    """What a batch changes, given the orders (by hash) that Postgres has.
+
+    Inserts and updates come sorted by id: two workers lock the same orders in the same order.
+    Raises UnknownItemError where an event's item is not in the catalogue.
+    """
+    inserts: list[InsertRow] = []
+    updates: list[OrderUpdate] = []
+    deltas = dict.fromkeys(catalogue.amounts, 0)
+    rejected: list[OrderEvent] = []
+    illegal: list[IllegalEvent] = []
+    for order, (event, decided_at) in batch.newest.items():
+        if event.item not in deltas:
+            raise UnknownItemError(f"the sale has no item {event.item}")
+        before = known.get(order)
+        if before is None:
+            inserts.append(_row(catalogue, event, decided_at))
+            if event.kind in _LIVE_KINDS:
+                deltas[event.item] += event.quantity
+        elif event.version <= before.version or before.state in TERMINAL_STATES:
+            # Delivered again, perhaps because Redis could not be told of the rejection.
+            if before.state is OrderState.REJECTED and event.kind is EventKind.RESERVED:
+                rejected.append(event)
+        elif (after := transition(before.state, _ACTION_OF_KIND[event.kind])) is None:
+            illegal.append(IllegalEvent(before.state, event))
+        else:
+            updates.append(OrderUpdate(catalogue.sale + order, after, event.version, decided_at))
+            deltas[event.item] += event.quantity * (is_live(after) - is_live(before.state))
+    inserts.sort()
+    updates.sort()
+    changed = {item: delta for item, delta in deltas.items() if delta}
+    return SettlementPlan(inserts, updates, changed, rejected, illegal)
+
+
+def reject_overflow(
+    sale: str, changes: SettlementPlan, batch: Folded, room: Mapping[int, int]
+) -> SettlementPlan:
+    """INV-2: the same plan where it fits, else one whose new orders that do not fit are rejected.
+
+    `room` is capacity minus live of each changed item. Units that the batch gives back make room
+    first, then new orders fit in the order of the stream. Those rejected stand last in `rejected`.
+    """
+    left = {
+        item: room[item] - delta
+        for item, delta in changes.live_deltas.items()
+        if delta > room[item]
+    }
+    if not left:
+        return changes
+    # A new row's id ends in the order's hash; rows of orders that ended already ask for nothing.
+    live = {row[0] for row in changes.inserts if row[2] in left and row[6] == _CONFIRMED}
+    wishes = [event for event, _ in batch.newest.values() if sale + event.order in live]
+    for event in wishes:
+        left[event.item] += event.quantity
+    deltas = dict(changes.live_deltas)
+    refused: list[OrderEvent] = []
+    for event in wishes:
+        if event.quantity <= left[event.item]:
+            left[event.item] -= event.quantity
+        else:
+            refused.append(event)
+            deltas[event.item] -= event.quantity
+    ids = {sale + event.order for event in refused}
+    return replace(
+        changes,
+        inserts=[_rejected(row) if row[0] in ids else row for row in changes.inserts],
+        live_deltas={item: delta for item, delta in deltas.items() if delta},
+        rejected=[*changes.rejected, *refused],
+    )
+
+
+def _rejected(row: InsertRow) -> InsertRow:
+    return (*row[:6], OrderState.REJECTED.value, *row[7:])
+
+
+def _row(catalogue: Catalogue, event: OrderEvent, decided_at: datetime) -> InsertRow:
+    return (
+        catalogue.sale + event.order,
+        catalogue.sale,
+        event.item,
+        event.buyer,
+        event.quantity,
+        catalogue.amounts[event.item],
+        STATE_OF_KIND[event.kind].value,
+        event.version,
+        _instant(event.deadline_ms),
+        decided_at,
+    )
+
+
+def _instant(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+
+
+def _ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """The numbers as half-open ranges, as few as possible."""
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and ranges[-1][1] == number:
+            ranges[-1] = ranges[-1][0], number + 1
+        else:
+            ranges.append((number, number + 1))
+    return tuple(ranges)

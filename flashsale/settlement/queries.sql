@@ -1,0 +1,96 @@
+-- Statements of settlement and of the ledger's readers. Money is in minor units.
+
+-- name: catalogue
+-- What one unit of each item of a sale costs; prices never change once a sale is scheduled.
+SELECT item, price_amount FROM sale_items WHERE sale_id = $1;
+
+-- name: lanes_to_read
+-- Sales whose lanes exist in Redis; those that run come first.
+SELECT id, lanes, state IN ('scheduled', 'open', 'paused') AS running
+FROM sales WHERE armed_at IS NOT NULL AND retired_at IS NULL
+ORDER BY 3 DESC, starts_at, id;
+
+-- name: lock_orders
+-- Orders that a batch may change, locked in the order in which every worker locks them.
+SELECT id, state, version FROM orders WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE;
+
+-- name: update_orders
+-- Newer states. The rows were read under their lock in this transaction, so no other test is needed.
+UPDATE orders AS o
+SET state = c.state, version = c.version, decided_at = c.decided_at, settled_at = now()
+FROM unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[])
+    AS c (id, state, version, decided_at)
+WHERE o.id = c.id;
+
+-- name: reject_orders
+-- New orders for which there is no room.
+UPDATE orders SET state = 'rejected' WHERE id = ANY ($1::text[]);
+
+-- name: lock_room
+-- Units that still fit, item by item, locked in one order after the orders: no worker waits in a ring.
+SELECT item, capacity - live AS room FROM sale_items
+WHERE sale_id = $1 AND item = ANY ($2::integer[]) ORDER BY item FOR UPDATE;
+
+-- name: add_live
+-- The items are locked. The CHECK on `live` is the last word.
+UPDATE sale_items AS i SET live = i.live + c.delta
+FROM unnest($2::integer[], $3::bigint[]) AS c (item, delta)
+WHERE i.sale_id = $1 AND i.item = c.item;
+
+-- name: advance_lane
+-- The lane's row is locked last. A range added twice changes nothing; ids compare as numbers.
+INSERT INTO lanes AS l (sale_id, lane, settled, last_entry_id)
+VALUES ($1, $2, $3::int8multirange, $4)
+ON CONFLICT (sale_id, lane) DO UPDATE SET
+    settled = l.settled + EXCLUDED.settled,
+    last_entry_id = CASE
+        WHEN string_to_array(EXCLUDED.last_entry_id, '-')::numeric[]
+            > string_to_array(l.last_entry_id, '-')::numeric[]
+        THEN EXCLUDED.last_entry_id
+        ELSE l.last_entry_id
+    END;
+
+-- name: add_dead_letters
+-- Entries that cannot be settled; delivered again they are here already.
+INSERT INTO dead_letters (sale_id, lane, seq, entry_id, fields, error)
+SELECT $1, $2, c.seq, c.entry_id, c.fields::jsonb, c.error
+FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[]) AS c (seq, entry_id, fields, error)
+ON CONFLICT (sale_id, lane, entry_id) DO NOTHING;
+
+-- name: find_order
+-- One order by its id; instants as Unix milliseconds, as everywhere outside Postgres.
+SELECT id, sale_id, item, buyer_id, quantity, unit_amount, state, version,
+    (extract(epoch FROM hold_expires_at) * 1000)::bigint AS hold_expires_at_ms,
+    (extract(epoch FROM decided_at) * 1000)::bigint AS decided_at_ms,
+    (extract(epoch FROM settled_at) * 1000)::bigint AS settled_at_ms
+FROM orders WHERE id = $1;
+
+-- name: orders_of_buyer
+-- Buyer ids are a merchant's own, so another merchant's buyer of the same name is left out.
+SELECT o.id, o.sale_id, o.item, o.buyer_id, o.quantity, o.unit_amount, o.state, o.version,
+    (extract(epoch FROM o.hold_expires_at) * 1000)::bigint AS hold_expires_at_ms,
+    (extract(epoch FROM o.decided_at) * 1000)::bigint AS decided_at_ms,
+    (extract(epoch FROM o.settled_at) * 1000)::bigint AS settled_at_ms
+FROM orders AS o JOIN sales AS s ON s.id = o.sale_id
+WHERE o.buyer_id = $2 AND s.merchant_id = $1 AND o.id > $3
+ORDER BY o.id LIMIT $4;
+
+-- name: orders_of_sale
+-- Ids begin with the sale's, so a page is a range of the primary key; '{' comes behind every letter.
+SELECT id, sale_id, item, buyer_id, quantity, unit_amount, state, version,
+    (extract(epoch FROM hold_expires_at) * 1000)::bigint AS hold_expires_at_ms,
+    (extract(epoch FROM decided_at) * 1000)::bigint AS decided_at_ms,
+    (extract(epoch FROM settled_at) * 1000)::bigint AS settled_at_ms
+FROM orders
+WHERE id > greatest($1, $2) AND id < $1 || '{' AND ($4::text IS NULL OR state = $4)
+ORDER BY id LIMIT $3;
+
+-- name: report_of_sale
+-- Orders, units and money by item and state.
+SELECT item, state, count(*) AS orders, sum(quantity)::bigint AS units,
+    sum(quantity * unit_amount)::bigint AS amount
+FROM orders WHERE id > $1 AND id < $1 || '{' GROUP BY item, state ORDER BY item, state;
+
+-- name: watermark
+-- How far a lane is settled.
+SELECT settled, last_entry_id FROM lanes WHERE sale_id = $1 AND lane = $2;

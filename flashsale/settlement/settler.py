@@ -1,0 +1,136 @@
+"""Settler: one batch of a lane, one transaction. It acknowledges nothing and never waits for Redis.
+
+Locks are taken in one order everywhere: orders by id, items by number, the lane's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from flashsale.domain.events import Entry, OrderEvent
+from flashsale.settlement import queries
+from flashsale.settlement.faults import Fault, fault_of
+from flashsale.settlement.plan import (
+    Catalogue,
+    Folded,
+    IllegalEvent,
+    SettlementPlan,
+    fold,
+    plan,
+    reject_overflow,
+)
+from flashsale.settlement.queries import Connection, Pool
+from flashsale.stream.reader import Delivery, PoisonEntry
+
+#: The settings a pool of settlement needs: a worker that is stopped in the middle of a transaction
+#: must not keep everybody else from the rows it locked.
+SERVER_SETTINGS = {"idle_in_transaction_session_timeout": "5000"}
+
+_ATTEMPTS_MAX = 10
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of a delivery; all of it is in Postgres, so all of it may be acknowledged."""
+
+    rows: int = 0
+    rejected: list[OrderEvent] = field(default_factory=list)
+    illegal: list[IllegalEvent] = field(default_factory=list)
+    dead_letters: list[PoisonEntry] = field(default_factory=list)
+
+
+class Settler:
+    """Writes batches of any lane; several may run at once, in one process or many."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def settle(self, catalogue: Catalogue, lane: int, delivery: Delivery) -> Settled:
+        """Put a delivery into Postgres: orders, counters, or dead letters.
+
+        Settling twice is settling once. Raises what faults.fault_of calls an outage, with nothing
+        or only whole parts of the delivery written; then settle it again.
+        """
+        settled = Settled()
+        async with self._pool.acquire() as connection:
+            if delivery.entries:
+                work = _Work(connection, catalogue, lane, delivery, settled)
+                await work.settle(delivery.entries)
+            if delivery.poison:
+                await queries.add_dead_letters(
+                    connection, catalogue.sale, lane, list(delivery.poison)
+                )
+                settled.dead_letters.extend(delivery.poison)
+        return settled
+
+
+@dataclass(slots=True)
+class _Work:
+    """One call of `settle`."""
+
+    connection: Connection
+    catalogue: Catalogue
+    lane: int
+    delivery: Delivery
+    settled: Settled
+
+    async def settle(self, entries: Sequence[Entry]) -> None:
+        """Settle entries together, or in halves where one of them cannot be."""
+        try:
+            changes = await self._settle_together(entries)
+        except Exception as error:
+            if fault_of(error) is not Fault.POISON:
+                raise
+            await self._settle_apart(entries, error)
+            return
+        self.settled.rows += len(changes.inserts) + len(changes.updates)
+        self.settled.rejected.extend(changes.rejected)
+        self.settled.illegal.extend(changes.illegal)
+
+    async def _settle_apart(self, entries: Sequence[Entry], error: Exception) -> None:
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            await self.settle(entries[:middle])
+            await self.settle(entries[middle:])
+            return
+        letter = self.delivery.as_poison(entries[0], f"{type(error).__name__}: {error}")
+        await queries.add_dead_letters(self.connection, self.catalogue.sale, self.lane, [letter])
+        self.settled.dead_letters.append(letter)
+
+    async def _settle_together(self, entries: Sequence[Entry]) -> SettlementPlan:
+        batch = fold(entries)
+        # A first event is almost always new: only where its insert fails is it looked up.
+        orders = batch.changed_orders()
+        for _ in range(_ATTEMPTS_MAX - 1):
+            try:
+                return await self._transact(batch, orders)
+            except asyncpg.PostgresError as error:
+                if fault_of(error) is not Fault.AGAIN:
+                    raise
+                orders = list(batch.newest)
+        return await self._transact(batch, orders)
+
+    async def _transact(self, batch: Folded, orders: Sequence[str]) -> SettlementPlan:
+        connection, sale = self.connection, self.catalogue.sale
+        async with connection.transaction():
+            known = await queries.lock_orders(connection, sale, orders)
+            changes = plan(self.catalogue, batch, known)
+            await queries.insert_orders(connection, changes.inserts)
+            await queries.update_orders(connection, changes.updates)
+            if changes.live_deltas:
+                changes = await self._count(batch, changes)
+            await queries.advance_lane(connection, sale, self.lane, batch)
+        return changes
+
+    async def _count(self, batch: Folded, changes: SettlementPlan) -> SettlementPlan:
+        """INV-2 under the items' locks: what does not fit is rejected, the rest is live."""
+        room = await queries.lock_room(self.connection, self.catalogue.sale, changes.live_deltas)
+        fitting = reject_overflow(self.catalogue.sale, changes, batch, room)
+        if fitting is not changes:
+            refused = fitting.rejected[len(changes.rejected) :]
+            await queries.reject_orders(self.connection, self.catalogue.sale, refused)
+        await queries.add_live(self.connection, self.catalogue.sale, fitting.live_deltas)
+        return fitting
