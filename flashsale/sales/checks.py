@@ -9,7 +9,8 @@ from flashsale.domain.money import AMOUNT_MAX
 from flashsale.domain.sales import SaleState
 from flashsale.domain.stock import SUPPLY_MAX
 from flashsale.sales.errors import FieldError, UnsafeEditError, ValidationFailedError
-from flashsale.sales.forms import ItemForm, SaleForm, SalePatch, SupplyForm, pointer
+from flashsale.sales.forms import ItemForm, MoneyForm, SaleForm, SalePatch, SupplyForm, pointer
+from flashsale.sales.values import SaleFacts, instant
 
 #: How far a merchant's clock may be behind ours before an instant counts as past.
 CLOCK_DIFFERENCE_MAX = timedelta(seconds=2)
@@ -133,3 +134,28 @@ def check_supply(form: SupplyForm, now: datetime) -> None:
         errors.append(FieldError("/at", "Has passed already."))
     if errors:
         raise ValidationFailedError(errors)
+
+
+def form_of(sale: SaleFacts) -> SaleForm:
+    """The form that would create the sale as it stands; an edit is made on it."""
+    return SaleForm(
+        name=sale.name,
+        kind=sale.kind.value,
+        starts_at=instant(sale.starts_at_ms),
+        ends_at=instant(sale.ends_at_ms),
+        items=[
+            ItemForm(
+                sku=item.sku,
+                name=item.name,
+                price=MoneyForm(amount=item.price.amount, currency=item.price.currency),
+                supply=item.capacity,
+                ships_at=None if item.ships_at_ms is None else instant(item.ships_at_ms),
+            )
+            for item in sale.items
+        ],
+        per_buyer_limit=sale.per_buyer_limit,
+        hold_seconds=sale.hold_seconds,
+        published_supply=sale.published_supply,
+        lanes=sale.lanes,
+        durability=sale.durability,
+    )

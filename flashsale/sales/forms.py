@@ -45,6 +45,8 @@ def _integral(value: Any) -> Any:
 
 
 def _instant(value: Any) -> datetime:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value
     matched = _RFC3339.fullmatch(value) if isinstance(value, str) else None
     if matched is None:
         raise PydanticCustomError("instant", "Must be an RFC 3339 time such as {example}.", _TIME)

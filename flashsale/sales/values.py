@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from flashsale.domain.money import Money
 from flashsale.domain.sales import SaleKind, SaleState, Terms, visible_state
 
 _T = TypeVar("_T")
 
-DURABILITIES = ("strict", "relaxed")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def milliseconds(instant: datetime) -> int:
+    """Unix milliseconds, exactly: floats would lose one now and then."""
+    return (instant - _EPOCH) // _MILLISECOND
+
+
+def instant(unix_ms: int) -> datetime:
+    """The UTC instant of Unix milliseconds."""
+    return _EPOCH + unix_ms * _MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class SaleFacts:
     published_supply: bool
     lanes: int
     epoch: int
-    durability: str
+    durability: Literal["strict", "relaxed"]
     revision: int
     armed: bool
     retired: bool

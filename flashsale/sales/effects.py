@@ -1,0 +1,79 @@
+"""Brings Redis in line with a sale as Postgres records it. Never decides what a sale should be.
+
+Every step may be repeated and may be taken by several processes at once: a lane is looked at
+first, and told only what it does not know yet.
+"""
+
+from __future__ import annotations
+
+from flashsale.domain.lanes import split
+from flashsale.domain.outcomes import Status
+from flashsale.domain.sales import RUNNING_STATES, SaleState
+from flashsale.reservation.errors import LaneLostError
+from flashsale.reservation.store import LaneSnapshot, ReservationStore
+from flashsale.sales import queries
+from flashsale.sales.queries import Pool
+from flashsale.sales.values import SaleFacts
+
+#: The state a lane is in while its sale is in a state; opening is left to the clock.
+LANE_STATES = {
+    SaleState.SCHEDULED: "open",
+    SaleState.OPEN: "open",
+    SaleState.PAUSED: "paused",
+    SaleState.CLOSED: "closed",
+    SaleState.CANCELLED: "cancelled",
+}
+
+
+async def enact(pool: Pool, store: ReservationStore, sale: SaleFacts) -> int:
+    """Arm the lanes where that was not done, then make terms and state match; how many changed.
+
+    Raises StoreUnavailableError (repeat it) and LaneLostError (recovery is due: a lane that
+    should be there is never made anew here, its stock would be wrong).
+    """
+    if sale.state is SaleState.DRAFT or sale.retired:
+        return 0
+    if not sale.armed:
+        await _arm(pool, store, sale)
+    changed = 0 if sale.armed else sale.lanes
+    for lane in range(sale.lanes):
+        snapshot = await store.snapshot(sale.id, lane)
+        if snapshot.epoch != sale.epoch:
+            raise LaneLostError(Status.FOREIGN_EPOCH.value)
+        changed += await _align(store, sale, lane, snapshot)
+    return changed
+
+
+async def _arm(pool: Pool, store: ReservationStore, sale: SaleFacts) -> None:
+    """Write every lane's terms and its share of the stock.
+
+    Supply is added only to armed sales, so whoever arms, and however often, writes the same stock.
+    """
+    shares = [split(item.capacity, sale.lanes) for item in sale.items]
+    for lane in range(sale.lanes):
+        capacities = [share[lane] for share in shares]
+        status = await store.open_sale(sale.id, lane, sale.epoch, sale.terms, capacities)
+        if status is Status.FOREIGN_EPOCH:
+            raise LaneLostError(status.value)
+    await queries.mark_armed(pool, sale.id)
+
+
+async def _align(
+    store: ReservationStore, sale: SaleFacts, lane: int, snapshot: LaneSnapshot
+) -> bool:
+    """Tell one lane what it does not know yet; whether there was anything."""
+    place = (sale.id, lane, sale.epoch)
+    wanted = LANE_STATES[sale.state]
+    renewed = sale.state in RUNNING_STATES and snapshot.terms != sale.terms
+    if renewed:
+        capacities = [stock.capacity for stock in snapshot.stock]
+        await store.open_sale(*place, sale.terms, capacities)
+    if snapshot.state == wanted:
+        return renewed
+    if sale.state is SaleState.PAUSED:
+        await store.pause(*place)
+    elif sale.state in RUNNING_STATES:
+        await store.resume(*place)
+    else:
+        await store.close_sale(*place, cancelled=sale.state is SaleState.CANCELLED)
+    return True
