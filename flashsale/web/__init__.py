@@ -1,1 +1,1 @@
-"""Web: HTTP in, commands out. It parses, checks who calls, renders; it keeps nothing that matters."""
+"""Web: HTTP in, commands out. Parses, checks who calls, renders; keeps nothing that matters."""

@@ -18,9 +18,9 @@ from flashsale.sales.errors import ValidationFailedError
 from flashsale.sales.forms import SKU_MAX_CHARACTERS, parse_form
 from flashsale.web.errors import Problem, ProblemError, invalid, problem_of_sale, refuse
 from flashsale.web.schemas import OrderForm
+from flashsale.web.server import Connection
 
 BODY_MAX_BYTES = 16_384
-BODY_TIMEOUT_SECONDS = 10.0
 DEPTH_MAX = 32
 
 _MALFORMED = Problem("body_malformed")
@@ -41,7 +41,7 @@ async def read_body(request: BaseRequest) -> bytes:
     """The body, unpacked, at most 16 KiB.
 
     ProblemError: `unsupported_media_type`, `body_too_large`, `body_malformed` (bad gzip),
-    `request_timeout` (not whole within 10 seconds; the connection then ends).
+    `request_timeout` (not whole in time; the connection then ends).
     """
     content_type = request.headers.get("Content-Type", "")
     if content_type != "application/json" and not _is_json(request):
@@ -61,16 +61,16 @@ async def read_body(request: BaseRequest) -> bytes:
 
 async def _read_slowly(request: BaseRequest) -> bytes:
     chunks = bytearray()
+    protocol = request.protocol
+    seconds = protocol.request_seconds_max if isinstance(protocol, Connection) else None
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+        async with asyncio.timeout(seconds):
             while chunk := await request.content.read(BODY_MAX_BYTES + 1 - len(chunks)):
                 chunks += chunk
                 if len(chunks) > BODY_MAX_BYTES:
                     raise refuse("body_too_large")
     except TimeoutError:
-        raise ProblemError(
-            Problem("request_timeout", headers={"Connection": "close"})
-        ) from None
+        raise ProblemError(Problem("request_timeout", headers={"Connection": "close"})) from None
     except RequestPayloadError:
         raise refuse("body_malformed") from None
     return bytes(chunks)
@@ -108,9 +108,9 @@ def inflate(raw: bytes) -> bytes:
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value of a body; ProblemError `body_malformed` where two readers could disagree on it."""
+    """The value of a body; ProblemError `body_malformed` where two readers could disagree."""
     try:
-        # orjson refuses bad UTF-8, lone surrogates, NaN and infinities, and is exact in its grammar.
+        # orjson refuses bad UTF-8, lone surrogates, NaN and infinities.
         value = orjson.loads(raw)
         json.loads(raw.decode(), object_pairs_hook=_refuse_repeated_names)
     except (ValueError, RecursionError):

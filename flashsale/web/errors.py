@@ -1,7 +1,7 @@
 """Problem documents (RFC 9457): every refusal a client can meet, in one table. Never echoes input.
 
-    Problem        a refusal as a value: a code of the table and what is particular to this answer
-    ProblemError   the same, raised where a handler has nothing more to say
+Problem        a refusal as a value: a code of the table and what is particular to this answer
+ProblemError   the same, raised where a handler has nothing more to say
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from aiohttp import web
 
 from flashsale.sales.errors import FieldsRefusedError, SaleError
 
+SERVER = "flashsale"  # which version of what runs here is nobody's business
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
@@ -100,7 +101,9 @@ _TABLE = {
     "internal": (500, "Internal error", "A fault of ours, logged. Retrying with the key is safe."),
 }
 
-KINDS: Mapping[str, Kind] = MappingProxyType({code: Kind(*row) for code, row in _TABLE.items()})
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {code: Kind._make((*row, 0)[:4]) for code, row in _TABLE.items()}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class Problem:
             body=self.body(),
             status=self.status,
             content_type=PROBLEM_MEDIA_TYPE,
-            headers={"Cache-Control": "no-store", **self.all_headers()},
+            headers={"Server": SERVER, "Cache-Control": "no-store", **self.all_headers()},
         )
 
 
@@ -166,7 +169,7 @@ def problem_bytes(code: str, detail: str = "", extra: Mapping[str, Any] | None =
 
 
 def refuse(code: str, detail: str = "", **extra: Any) -> ProblemError:
-    """Make a ProblemError to raise: `raise refuse("unknown_sale")`."""
+    """Make a ProblemError to raise, with further members of the document."""
     return ProblemError(Problem(code, detail, extra))
 
 
@@ -189,5 +192,5 @@ def _shown(pointer: str) -> str:
 
     An unknown field is named so that it can be found; other text in its place is not sent back.
     """
-    steps = itertools.takewhile(_NAME.fullmatch, pointer.split("/")[1:])
+    steps = itertools.takewhile(_NAME.fullmatch, pointer.removeprefix("/").split("/"))
     return "".join(f"/{step}" for step in steps)

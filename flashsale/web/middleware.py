@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from flashsale.reservation.errors import LaneLostError, StoreBusyError, StoreUnavailableError
 from flashsale.sales.errors import SaleError
 from flashsale.web.errors import Problem, ProblemError, problem_of_sale
 from flashsale.web.metrics import Metrics
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+OUTAGE_LOG_SECONDS = 1.0
 
 _LOG = structlog.get_logger(__name__)
 
@@ -27,8 +27,7 @@ _HTTP_CODES = {
     417: "expectation_failed",
 }
 
-_COMMON_HEADERS = {
-    "Server": "flashsale",
+COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -36,16 +35,65 @@ _COMMON_HEADERS = {
 }
 
 
-def problem_documents(metrics: Metrics, outages: tuple[type[Exception], ...]) -> Middleware:
-    """Make the middleware; `outages` are what a store that cannot be reached raises."""
+class Faults:
+    """Turns whatever a handler raised into a problem document, for routed calls and the hot path.
+
+    Each fault of ours is logged once, an outage once a second rather than for every request.
+    `is_outage` knows what a store raises that cannot be reached.
+    """
+
+    def __init__(self, is_outage: Callable[[Exception], bool]) -> None:
+        self._is_outage = is_outage
+        self._next_outage = 0.0
+
+    def problem_of(self, error: Exception) -> Problem:
+        """What a client is told."""
+        if isinstance(error, ProblemError):
+            return error.problem
+        if isinstance(error, SaleError):
+            return problem_of_sale(error)
+        if isinstance(error, web.HTTPException) and error.status in _HTTP_CODES:
+            allow = error.headers.get("Allow")
+            return Problem(
+                _HTTP_CODES[error.status], headers={} if allow is None else {"Allow": allow}
+            )
+        if isinstance(error, StoreBusyError):
+            return Problem("busy")
+        return self._fault(error)
+
+    def _fault(self, error: Exception) -> Problem:
+        if isinstance(error, StoreUnavailableError | LaneLostError) or self._is_outage(error):
+            return self._outage(error)
+        return Problem("internal", extra={"request_id": self.log_internal(error)})
+
+    def _outage(self, error: Exception) -> Problem:
+        now = time.monotonic()
+        if now >= self._next_outage:
+            self._next_outage = now + OUTAGE_LOG_SECONDS
+            _LOG.warning("store_unavailable", error=f"{type(error).__name__}: {error}")
+        return Problem("recovering")
+
+    @staticmethod
+    def log_internal(error: Exception) -> str:
+        """Log a bug with its traceback; returns the id that finds it again."""
+        request_id = secrets.token_hex(8)
+        _LOG.error("request_failed", request_id=request_id, exc_info=error)
+        return request_id
+
+
+def problem_documents(metrics: Metrics, faults: Faults) -> Middleware:
+    """Make the middleware."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
         try:
             response = await handler(request)
-        except Exception as error:  # noqa: BLE001 - the one place where every fault ends
-            problem = _problem_of(error, outages)
+        except Exception as error:
+            if request.writer.output_size > 0:  # an answer had begun: it can only be cut off
+                faults.log_internal(error)
+                raise ConnectionError("the answer could not be finished") from error
+            problem = faults.problem_of(error)
             metrics.refused(problem.code)
             response = problem.response()
         resource = request.match_info.route.resource
@@ -56,29 +104,7 @@ def problem_documents(metrics: Metrics, outages: tuple[type[Exception], ...]) ->
     return answer
 
 
-def _problem_of(error: Exception, outages: tuple[type[Exception], ...]) -> Problem:
-    match error:
-        case ProblemError():
-            return error.problem
-        case SaleError():
-            return problem_of_sale(error)
-        case web.HTTPException() if error.status in _HTTP_CODES:
-            allow = error.headers.get("Allow")
-            headers = {} if allow is None else {"Allow": allow}
-            return Problem(_HTTP_CODES[error.status], headers=headers)
-        case StoreBusyError():
-            return Problem("busy")
-        case StoreUnavailableError() | LaneLostError():
-            return Problem("recovering")
-        case _ if isinstance(error, outages):
-            return Problem("recovering")
-        case _:
-            request_id = secrets.token_hex(8)
-            _LOG.error("request_failed", request_id=request_id, exc_info=error)
-            return Problem("internal", extra={"request_id": request_id})
-
-
 async def common_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Add to an answer the headers that it did not choose itself."""
-    for name, value in _COMMON_HEADERS.items():
+    for name, value in COMMON_HEADERS.items():
         response.headers.setdefault(name, value)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -35,8 +35,9 @@ class Auth(StrEnum):
     ADMIN = "admin"
 
 
-_TOKEN_REFUSALS = ("token_too_long", "token_invalid", "token_expired", "recovering")
-_KEY_REFUSALS = ("token_too_long", "api_key_invalid", "scope_missing", "recovering")
+_TAGS = (("/v1/merchant/", "Merchants"), ("/v1/", "Buyers"), ("/", "Operations"))
+_TOKEN_REFUSALS = ("token_too_long", "token_invalid", "token_expired")
+_KEY_REFUSALS = ("token_too_long", "api_key_invalid", "scope_missing")
 _BODY_REFUSALS = (
     "request_timeout",
     "body_malformed",
@@ -51,27 +52,39 @@ class Route:
     """One call: where it is, who may make it, what goes in and what can come out.
 
     `refusals` are the codes particular to it; those of its `auth`, `body` and `query` are added.
-    An `answer` of None with a `media_type` is text.
+    The handler's docstring is its summary.
+    An `answer` of None with a `media_type` is text; `others` are further answers by status.
     """
 
     method: str
     path: str
     handler: Handler
-    tag: str
-    summary: str
-    answer: type[BaseModel] | None = None
-    auth: Auth = Auth.NONE
+    auth: Auth
+    answer: type[BaseModel] | None
+    refusals: Sequence[str] = ()
     status: int = 200
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     required_header: str | None = None
     optional_header: str | None = None
     media_type: str = "application/json"
-    refusals: Sequence[str] = ()
+    others: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (self.handler.__doc__ or "").split("\n")[0].rstrip(".")
+
+    @property
+    def tag(self) -> str:
+        """Under which heading the call is shown."""
+        return next(tag for start, tag in _TAGS if self.path.startswith(start))
 
     def codes(self) -> list[str]:
         """Every problem code that the call can answer with."""
         codes = [*self.refusals]
+        if self.path.startswith("/v1/") and self.path != "/v1/time":
+            codes.append("recovering")
         if self.auth is Auth.BUYER:
             codes += _TOKEN_REFUSALS
         elif self.auth is not Auth.NONE:
@@ -83,18 +96,20 @@ class Route:
         return sorted(set(codes))
 
 
-def document(routes: Iterable[Route], components: Iterable[type[BaseModel]] = ()) -> dict[str, Any]:
+def document(routes: Iterable[Route]) -> dict[str, Any]:
     """Describe `routes`; ValueError where a refusal is not in the table of problems."""
     routes = list(routes)
-    inputs = {route.body for route in routes if route.body}
-    outputs = {route.answer for route in routes if route.answer} | {ProblemView, *components}
-    _, definitions = models_json_schema(
-        [
-            *((model, "validation") for model in sorted(inputs, key=_name)),
-            *((model, "serialization") for model in sorted(outputs, key=_name)),
-        ],
-        ref_template=_REFERENCE,
-    )
+    inputs: set[type[BaseModel]] = {route.body for route in routes if route.body}
+    outputs: set[type[BaseModel]] = {
+        ProblemView,
+        *(route.answer for route in routes if route.answer),
+    }
+    outputs.update(*(route.others.values() for route in routes))
+    described: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [
+        *((model, "validation") for model in sorted(inputs, key=_name)),
+        *((model, "serialization") for model in sorted(outputs, key=_name)),
+    ]
+    _, definitions = models_json_schema(described, ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for route in routes:
         paths[route.path][route.method.lower()] = _operation(route)
@@ -128,7 +143,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "tags": [route.tag],
         "summary": route.summary,
         "operationId": route.handler.__name__,
-        "responses": {str(route.status): _answer(route), **_problems(route.codes())},
+        "responses": {**_answers(route), **_problems(route.codes())},
     }
     if parameters := [*_path_parameters(route.path), *_query(route.query), *_headers(route)]:
         operation["parameters"] = parameters
@@ -146,12 +161,19 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _REFERENCE.format(model=model.__name__)}
 
 
-def _answer(route: Route) -> dict[str, Any]:
-    phrase = HTTPStatus(route.status).phrase
+def _answers(route: Route) -> dict[str, Any]:
     if route.status == HTTPStatus.NO_CONTENT:
-        return {"description": phrase}
-    schema = {"type": "string"} if route.answer is None else _reference(route.answer)
-    return {"description": phrase, "content": {route.media_type: {"schema": schema}}}
+        return {str(route.status): {"description": HTTPStatus.NO_CONTENT.phrase}}
+    answers = {route.status: route.answer, **route.others}
+    return {str(status): _answer(status, model, route) for status, model in answers.items()}
+
+
+def _answer(status: int, model: type[BaseModel] | None, route: Route) -> dict[str, Any]:
+    schema = {"type": "string"} if model is None else _reference(model)
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {route.media_type: {"schema": schema}},
+    }
 
 
 def _problems(codes: Sequence[str]) -> dict[str, Any]:

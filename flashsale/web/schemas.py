@@ -4,10 +4,9 @@ Answers are rendered by `render`; a test holds what is rendered to these models.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
 from flashsale.domain.money import AMOUNT_MAX
 from flashsale.domain.orders import OrderState

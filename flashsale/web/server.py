@@ -11,38 +11,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from flashsale.web.errors import Problem
+from flashsale.web.errors import Problem, problem_bytes
 
 HEADER_LINE_MAX_BYTES = 8_190
 HEADERS_MAX = 128
-HEAD_TIMEOUT_SECONDS = 10.0
-KEEPALIVE_TIMEOUT_SECONDS = 75.0
 LINGERING_SECONDS = 2.0
-SHUTDOWN_TIMEOUT_SECONDS = 10.0
 BACKLOG = 4_096
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 #: Wraps the application's handler; what it answers itself never meets the router.
 Front = Callable[[Handler], Handler]
 
-# An idle connection outlives a slow head, so that closing one never hides the other's limit.
-assert HEAD_TIMEOUT_SECONDS < KEEPALIVE_TIMEOUT_SECONDS
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process grants its clients; `config/default.toml` has the reasons.
+
+    `request_seconds_max` bounds how long a head, and then a body, may take to arrive.
+    """
+
+    keepalive_seconds: float = 75
+    request_seconds_max: float = 10
+    connections_max: int = 20_000
+    stop_seconds_max: float = 10
 
 
 class Connection(RequestHandler):
-    """One connection, closed when a request's head takes longer than `head_timeout_seconds`."""
+    """One connection; it ends when a request's head takes longer than `request_seconds_max`."""
 
-    __slots__ = ("_head_timeout_seconds", "_head_timer")
+    __slots__ = ("_head_timer", "request_seconds_max")
 
-    def __init__(self, manager: web.Server, *, head_timeout_seconds: float, **limits: Any) -> None:
-        super().__init__(manager, **limits)
-        self._head_timeout_seconds = head_timeout_seconds
+    def __init__(self, manager: web.Server, limits: Limits, **others: Any) -> None:
+        super().__init__(manager, keepalive_timeout=limits.keepalive_seconds, **others)
+        self.request_seconds_max = limits.request_seconds_max
         self._head_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -52,7 +60,7 @@ class Connection(RequestHandler):
         if self._request_count != heads:
             self._stop_timer()
         elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
-            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self.force_close)
+            self._head_timer = self._loop.call_later(self.request_seconds_max, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the timer with the connection."""
@@ -69,7 +77,7 @@ class Connection(RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - aiohttp's signature
     ) -> web.StreamResponse:
         """Answer what the parser refused, and close; the refused text is neither sent nor logged.
 
@@ -86,14 +94,42 @@ class Connection(RequestHandler):
 
 
 class _Server(web.Server):
-    """Makes `Connection`s."""
+    """Makes `Connection`s, and turns away those past the bound before they can ask anything."""
 
-    def __init__(self, handler: Handler, *, limits: dict[str, Any], **others: Any) -> None:
+    def __init__(self, handler: Handler, limits: Limits, **others: Any) -> None:
         super().__init__(handler, **others)
         self._limits = limits
 
     def __call__(self) -> Connection:
-        return Connection(self, loop=self._loop, **self._limits)
+        return Connection(
+            self,
+            self._limits,
+            loop=self._loop,
+            access_log=None,
+            auto_decompress=False,  # bodies are unpacked under a bound of our own
+            lingering_time=LINGERING_SECONDS,
+            max_field_size=HEADER_LINE_MAX_BYTES,
+            max_headers=HEADERS_MAX,
+            max_line_size=HEADER_LINE_MAX_BYTES,
+        )
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._limits.connections_max:
+            transport.write(_TURNED_AWAY)
+            handler.force_close()
+
+
+def _turned_away() -> bytes:
+    body = problem_bytes("busy", "Too many connections. Try again.")
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+_TURNED_AWAY = _turned_away()
 
 
 class _Runner(web.AppRunner):
@@ -101,8 +137,8 @@ class _Runner(web.AppRunner):
 
     __slots__ = ("_front", "_limits")
 
-    def __init__(self, app: web.Application, front: Front | None, limits: dict[str, Any]) -> None:
-        super().__init__(app, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS, access_log=None)
+    def __init__(self, app: web.Application, front: Front | None, limits: Limits) -> None:
+        super().__init__(app, shutdown_timeout=limits.stop_seconds_max, access_log=None)
         self._front = front
         self._limits = limits
 
@@ -111,8 +147,8 @@ class _Runner(web.AppRunner):
         handler = plain.request_handler
         return _Server(
             handler if self._front is None else self._front(handler),
+            self._limits,
             request_factory=plain.request_factory,
-            limits=self._limits,
         )
 
 
@@ -122,26 +158,15 @@ async def serving(
     *,
     host: str,
     port: int,
+    limits: Limits = Limits(),
     reuse_port: bool = False,
     front: Front | None = None,
-    head_timeout_seconds: float = HEAD_TIMEOUT_SECONDS,
-    keepalive_timeout_seconds: float = KEEPALIVE_TIMEOUT_SECONDS,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve `app` while the context is open; yields the address bound (port 0 chooses one).
 
-    On leaving: no new connections, what is in flight is finished (at most 10 seconds), the rest
-    is closed. OSError where the address cannot be bound.
+    On leaving: no new connections, what is in flight is finished (at most `stop_seconds_max`), the
+    rest is closed. OSError where the address cannot be bound.
     """
-    limits = {
-        "access_log": None,
-        "auto_decompress": False,  # bodies are unpacked under a bound of our own
-        "head_timeout_seconds": head_timeout_seconds,
-        "keepalive_timeout": keepalive_timeout_seconds,
-        "lingering_time": LINGERING_SECONDS,
-        "max_field_size": HEADER_LINE_MAX_BYTES,
-        "max_headers": HEADERS_MAX,
-        "max_line_size": HEADER_LINE_MAX_BYTES,
-    }
     runner = _Runner(app, front, limits)
     try:
         await runner.setup()

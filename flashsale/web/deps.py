@@ -1,0 +1,45 @@
+"""What the web's handlers work with, handed in by the composition root. Builds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiohttp import web
+
+from flashsale.access.queries import Database
+from flashsale.orders.service import OrderDesk
+from flashsale.reservation.store import ReservationStore
+from flashsale.sales.service import SaleService
+from flashsale.sales.values import milliseconds
+from flashsale.settlement.ledger import Ledger
+from flashsale.web.auth import Access
+from flashsale.web.metrics import Metrics
+from flashsale.web.middleware import Faults
+
+#: Answers with what is wrong in one sentence, or None; raising means that nothing answered.
+Probe = Callable[[], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebDeps:
+    """Everything a handler may use. `now` has a time zone; `probes` are what `/readyz` asks."""
+
+    access: Access
+    api_keys: Database
+    desk: OrderDesk
+    sales: SaleService
+    ledger: Ledger
+    store: ReservationStore
+    probes: Mapping[str, Probe]
+    metrics: Metrics
+    faults: Faults
+    now: Callable[[], datetime]
+
+    def now_ms(self) -> int:
+        """Now, in Unix milliseconds."""
+        return milliseconds(self.now())
+
+
+DEPS = web.AppKey("DEPS", WebDeps)

@@ -1,0 +1,157 @@
+"""Values to JSON: the last stage of an answer, the same for routed calls and the hot path. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Protocol, TypeVar
+
+import orjson
+from aiohttp import web
+
+from flashsale.domain.money import Money
+from flashsale.domain.sales import SaleState
+from flashsale.domain.stock import Availability, availability
+from flashsale.orders.values import OrderView, Refusal
+from flashsale.sales.values import ItemFacts, SaleFacts
+from flashsale.web.errors import Problem
+
+_T = TypeVar("_T", covariant=True)  # noqa: PLC0105 - Listed and page share it
+_NOTHING_SELLS = frozenset({SaleState.CLOSED, SaleState.CANCELLED})
+
+
+@lru_cache(maxsize=4096)
+def rfc3339(instant_ms: int) -> str:
+    """Unix milliseconds as RFC 3339 in UTC: `2026-11-11T10:00:00.000Z`."""
+    seconds, milliseconds = divmod(instant_ms, 1000)
+    whole = datetime.fromtimestamp(seconds, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
+
+
+def rfc3339_of(instant: datetime) -> str:
+    """An instant with a time zone, likewise; what is finer than a millisecond is cut."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def money(value: Money) -> dict[str, Any]:
+    """Minor units and currency."""
+    return {"amount": value.amount, "currency": value.currency}
+
+
+def order(view: OrderView) -> dict[str, Any]:
+    """An order, as `OrderView` of the document."""
+    return {
+        "id": view.id,
+        "sale_id": view.sale_id,
+        "sku": view.sku,
+        "quantity": view.quantity,
+        "state": view.state.value,
+        "hold_expires_at": rfc3339(view.hold_expires_at_ms),
+        "amount_due": money(view.amount_due),
+    }
+
+
+def refusal(refused: Refusal, now_ms: int) -> Problem:
+    """Why there is no order; before the opening it says when to come back."""
+    if not refused.starts_at_ms:
+        return Problem(refused.code)
+    return Problem(
+        refused.code,
+        extra={"starts_at": rfc3339(refused.starts_at_ms)},
+        retry_after_seconds=max(1, -((now_ms - refused.starts_at_ms) // 1000)),
+    )
+
+
+def public_sale(
+    facts: SaleFacts,
+    *,
+    available: Sequence[int],
+    capacity: Sequence[int],
+    now_ms: int,
+) -> dict[str, Any]:
+    """The public facts of a sale at an instant.
+
+    `available` and `capacity` are what the lanes were last seen to hold, item by item; empty where
+    they have not been read, or are gone.
+    """
+    state = facts.visible_state(now_ms)
+    sale: dict[str, Any] = {
+        "id": facts.id,
+        "name": facts.name,
+        "kind": facts.kind.value,
+        "state": state.value,
+        "starts_at": rfc3339(facts.starts_at_ms),
+        "ends_at": rfc3339(facts.ends_at_ms),
+        "server_time": rfc3339(now_ms),
+        "items": [
+            _public_item(facts, item, _availability(item, state, available, capacity))
+            for item in facts.items
+        ],
+        "per_buyer_limit": facts.per_buyer_limit,
+        "hold_seconds": facts.hold_seconds,
+        "published_supply": facts.published_supply,
+    }
+    if facts.durability != "strict":
+        sale["durability"] = facts.durability
+    return sale
+
+
+def _availability(
+    item: ItemFacts, state: SaleState, available: Sequence[int], capacity: Sequence[int]
+) -> Availability:
+    if item.item < len(available):
+        return availability(available[item.item], capacity[item.item])
+    # Before the first reading nothing is sold yet; a sale that is over has nothing to offer.
+    left = 0 if state in _NOTHING_SELLS else item.capacity
+    return availability(left, item.capacity)
+
+
+def _public_item(facts: SaleFacts, item: ItemFacts, shown: Availability) -> dict[str, Any]:
+    answer = {
+        "sku": item.sku,
+        "name": item.name,
+        "price": money(item.price),
+        "availability": shown.value,
+    }
+    return {**answer, "supply": item.capacity} if facts.published_supply else answer
+
+
+class Listed(Protocol[_T]):
+    """A page as the capabilities answer it."""
+
+    @property
+    def items(self) -> Sequence[_T]:
+        """What is on the page."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next page begins, None on the last."""
+
+
+def page(listed: Listed[_T], render: Callable[[_T], Mapping[str, Any]]) -> dict[str, Any]:
+    """A page of a list."""
+    return {"items": [render(item) for item in listed.items], "next_cursor": listed.next_cursor}
+
+
+def cacheable(request: web.Request, value: Mapping[str, Any], matters: Any) -> web.Response:
+    """A public answer that may be shared for a second; 304 where the caller has it already.
+
+    `matters` is what the validator (RFC 9110, 8.8.1) covers; a clock in the answer is left out.
+    """
+    tag = f'"{blake2b(orjson.dumps(matters), digest_size=9).hexdigest()}"'
+    headers = {"ETag": f"W/{tag}", "Cache-Control": "public, max-age=1"}
+    known = request.headers.get("If-None-Match", "").split(",")
+    if any(each.strip().removeprefix("W/") in {tag, "*"} for each in known):
+        return web.Response(status=304, headers=headers)
+    return json_response(value, headers=headers)
+
+
+def json_response(
+    value: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An answer; private unless its headers say otherwise."""
+    return web.Response(
+        body=orjson.dumps(value), status=status, content_type="application/json", headers=headers
+    )

@@ -1,0 +1,177 @@
+"""Values to JSON, the merchant's side: what the forms said, and what became of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flashsale.access.api_keys import ApiKeyRecord
+from flashsale.domain.orders import is_live
+from flashsale.domain.stock import Stock
+from flashsale.sales.values import ItemFacts, SaleFacts, Supply
+from flashsale.settlement.ledger import OrderRow, ReportLine
+from flashsale.web.render import money, rfc3339, rfc3339_of
+
+CSV_COLUMNS = (
+    "id",
+    "sku",
+    "quantity",
+    "state",
+    "buyer_id",
+    "unit_amount",
+    "currency",
+    "decided_at",
+    "settled_at",
+    "hold_expires_at",
+)
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def sale(facts: SaleFacts, *, stock: Sequence[Stock] | None, now_ms: int) -> dict[str, Any]:
+    """A sale with every field of its form; `stock` by item where it is known."""
+    return {
+        "id": facts.id,
+        "revision": facts.revision,
+        "state": facts.visible_state(now_ms).value,
+        "name": facts.name,
+        "kind": facts.kind.value,
+        "starts_at": rfc3339(facts.starts_at_ms),
+        "ends_at": rfc3339(facts.ends_at_ms),
+        "items": [_item(item, stock[item.item] if stock else None) for item in facts.items],
+        "per_buyer_limit": facts.per_buyer_limit,
+        "hold_seconds": facts.hold_seconds,
+        "admission": {"mode": "open"},
+        "registration": None,
+        "published_supply": facts.published_supply,
+        "lanes": facts.lanes,
+        "durability": facts.durability,
+        "created_at": rfc3339(facts.created_at_ms),
+    }
+
+
+def _item(item: ItemFacts, stock: Stock | None) -> dict[str, Any]:
+    return {
+        "sku": item.sku,
+        "name": item.name,
+        "price": money(item.price),
+        "supply": item.capacity,
+        "ships_at": None if item.ships_at_ms is None else rfc3339(item.ships_at_ms),
+        "stock": None if stock is None else _stock(stock),
+    }
+
+
+def _stock(stock: Stock) -> dict[str, int]:
+    return {
+        "capacity": stock.capacity,
+        "available": stock.available,
+        "held": stock.held,
+        "paying": stock.paying,
+        "sold": stock.sold,
+    }
+
+
+def total(lanes: Iterable[Stock]) -> Stock:
+    """The stock of one SKU over all its lanes."""
+    counts = [(s.capacity, s.available, s.held, s.paying, s.sold) for s in lanes]
+    return Stock(*map(sum, zip(*counts, strict=True)))
+
+
+def supply(change: Supply) -> dict[str, Any]:
+    """A wave, or units taken back."""
+    return {
+        "id": change.id,
+        "sale_id": change.sale_id,
+        "sku": change.sku,
+        "quantity": change.quantity,
+        "at": rfc3339(change.at_ms),
+        "reason": change.reason,
+        "state": change.state.value,
+        "created_at": rfc3339(change.created_at_ms),
+    }
+
+
+def order(facts: SaleFacts, row: OrderRow) -> dict[str, Any]:
+    """A settled order as its merchant sees it."""
+    item = facts.items[row.item]
+    return {
+        "id": row.id,
+        "sale_id": row.sale_id,
+        "sku": item.sku,
+        "quantity": row.quantity,
+        "state": row.state.value,
+        "buyer_id": row.buyer_id,
+        "unit_price": {"amount": row.unit_amount, "currency": item.price.currency},
+        "decided_at": rfc3339(row.decided_at_ms),
+        "settled_at": rfc3339(row.settled_at_ms),
+        "hold_expires_at": rfc3339(row.hold_expires_at_ms),
+    }
+
+
+def order_cells(facts: SaleFacts, row: OrderRow) -> list[str]:
+    """A settled order as a line of CSV, in the order of CSV_COLUMNS."""
+    item = facts.items[row.item]
+    cells = (
+        row.id,
+        item.sku,
+        row.quantity,
+        row.state.value,
+        row.buyer_id,
+        row.unit_amount,
+        item.price.currency,
+        rfc3339(row.decided_at_ms),
+        rfc3339(row.settled_at_ms),
+        rfc3339(row.hold_expires_at_ms),
+    )
+    return [plain_cell(str(cell)) for cell in cells]
+
+
+def plain_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def report(facts: SaleFacts, lines: Sequence[ReportLine], now_ms: int) -> dict[str, Any]:
+    """What Postgres has of a sale, item by item: orders, units and money in each state."""
+    by_item: dict[int, list[ReportLine]] = {item.item: [] for item in facts.items}
+    for line in lines:
+        by_item[line.item].append(line)
+    return {
+        "sale_id": facts.id,
+        "state": facts.visible_state(now_ms).value,
+        "generated_at": rfc3339(now_ms),
+        "items": [_report_item(item, by_item[item.item]) for item in facts.items],
+    }
+
+
+def _report_item(item: ItemFacts, lines: Sequence[ReportLine]) -> dict[str, Any]:
+    live = [line for line in lines if is_live(line.state)]
+    currency = item.price.currency
+    return {
+        "sku": item.sku,
+        "supply": item.capacity,
+        "live_orders": sum(line.orders for line in live),
+        "live_units": sum(line.units for line in live),
+        "live_amount": {"amount": sum(line.amount for line in live), "currency": currency},
+        "states": [
+            {
+                "state": line.state.value,
+                "orders": line.orders,
+                "units": line.units,
+                "amount": {"amount": line.amount, "currency": currency},
+            }
+            for line in lines
+        ],
+    }
+
+
+def api_key(record: ApiKeyRecord) -> dict[str, Any]:
+    """What may be shown of an API key."""
+    return {
+        "id": record.id,
+        "label": record.label,
+        "scope": record.scope.value,
+        "prefix": record.prefix,
+        "created_at": rfc3339_of(record.created_at),
+        "expires_at": None if record.expires_at is None else rfc3339_of(record.expires_at),
+        "revoked_at": None if record.revoked_at is None else rfc3339_of(record.revoked_at),
+    }

@@ -1,0 +1,119 @@
+"""The URL map, whole: every call with who may make it, what goes in and what can come out."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm
+from flashsale.web import schemas as s
+from flashsale.web import schemas_merchant as w
+from flashsale.web.api import api_keys as keys
+from flashsale.web.api import documents as docs
+from flashsale.web.api import merchant_orders as sold
+from flashsale.web.api import merchant_sales as m
+from flashsale.web.api import operations as ops
+from flashsale.web.api import orders, public
+from flashsale.web.auth import Access
+from flashsale.web.errors import Problem
+from flashsale.web.openapi import Auth, Handler, Route
+
+_ANYONE, _BUYER = Auth.NONE, Auth.BUYER
+_READ, _MANAGE, _ADMIN = Auth.READ, Auth.MANAGE, Auth.ADMIN
+_SALE, _MINE = "/v1/sales/{sale}", "/v1/merchant/sales/{sale}"
+_ORDER, _KEYS = "/v1/orders/{order}", "/v1/merchant/api-keys"
+_KEY, _PAGE = "Idempotency-Key", s.PageQuery
+
+# Refusals particular to a call; those of who calls, of bodies and of pages are added by `Route`.
+_UNKNOWN = ("unknown_sale",)
+_KEY_CODES = ("idempotency_key_malformed", "idempotency_key_reused")
+_PLACE = (
+    "idempotency_key_missing",
+    *_KEY_CODES,
+    *("unknown_sale", "wrong_sale", "not_open", "sale_over", "paused", "unknown_sku"),
+    *("limit_reached", "sold_out", "busy"),
+)
+_CANCEL = ("unknown_order", "hold_expired", "order_not_cancellable")
+_EDIT = ("unknown_sale", "precondition_required", "stale_edit", "edit_unsafe")
+_ACT = ("unknown_sale", "illegal_transition")
+_SCHEDULE = (*_ACT, "durability_unsafe", "validation_failed")
+_SUPPLY = (*_ACT, "unknown_sku", "supply_below_live", *_KEY_CODES)
+
+# fmt: off
+ROUTES = (
+    Route("GET", "/v1/sales", public.list_sales, _ANYONE, s.PublicSalePage, query=_PAGE),
+    Route("GET", _SALE, public.read_sale, _ANYONE, s.PublicSale, _UNKNOWN),
+    Route("GET", "/v1/time", public.read_time, _ANYONE, s.TimeView),
+    Route("POST", _SALE + "/orders", orders.place_order, _BUYER, s.OrderView, _PLACE,
+          status=201, body=s.OrderForm, required_header=_KEY),
+    Route("GET", "/v1/orders", orders.list_orders, _BUYER, s.OrderPage, query=_PAGE),
+    Route("GET", _ORDER, orders.read_order, _BUYER, s.OrderView, ("unknown_order",)),
+    Route("POST", _ORDER + "/cancel", orders.cancel_order, _BUYER, s.OrderView, _CANCEL),
+
+    Route("POST", "/v1/merchant/sales", m.create_sale, _MANAGE, w.MerchantSale,
+          status=201, body=SaleForm),
+    Route("GET", "/v1/merchant/sales", m.list_my_sales, _READ, w.MerchantSalePage, query=_PAGE),
+    Route("GET", _MINE, m.read_my_sale, _READ, w.MerchantSale, _UNKNOWN),
+    Route("PATCH", _MINE, m.edit_sale, _MANAGE, w.MerchantSale, _EDIT,
+          body=SalePatch, required_header="If-Match"),
+    Route("POST", _MINE + "/schedule", m.schedule_sale, _MANAGE, w.MerchantSale, _SCHEDULE),
+    Route("POST", _MINE + "/pause", m.pause_sale, _MANAGE, w.MerchantSale, _ACT),
+    Route("POST", _MINE + "/resume", m.resume_sale, _MANAGE, w.MerchantSale, _ACT),
+    Route("POST", _MINE + "/close", m.close_sale, _MANAGE, w.MerchantSale, _ACT),
+    Route("POST", _MINE + "/cancel", m.cancel_sale, _MANAGE, w.MerchantSale, _ACT),
+    Route("POST", _MINE + "/supply", m.add_supply, _MANAGE, w.SupplyView, _SUPPLY,
+          status=201, body=SupplyForm, optional_header=_KEY),
+    Route("GET", _MINE + "/supply", m.list_supplies, _READ, w.SupplyPage, _UNKNOWN, query=_PAGE),
+    Route("GET", _MINE + "/report", sold.read_report, _READ, w.SaleReport, _UNKNOWN),
+    Route("GET", _MINE + "/orders", sold.list_sale_orders, _READ, w.MerchantOrderPage, _UNKNOWN,
+          query=_PAGE),
+    Route("GET", _MINE + "/orders.csv", sold.export_orders, _READ, None, _UNKNOWN,
+          media_type="text/csv"),
+    Route("POST", _KEYS, keys.create_api_key, _ADMIN, w.NewApiKey,
+          status=201, body=w.ApiKeyForm),
+    Route("GET", _KEYS, keys.list_api_keys, _ADMIN, w.ApiKeyPage, query=_PAGE),
+    Route("DELETE", _KEYS + "/{key}", keys.revoke_api_key, _ADMIN, None, ("unknown_api_key",),
+          status=204),
+
+    Route("GET", "/healthz", ops.healthz, _ANYONE, s.Health),
+    Route("GET", "/readyz", ops.readyz, _ANYONE, s.Readiness, others={503: s.Readiness}),
+    Route("GET", "/metrics", ops.metrics, _ANYONE, None, media_type="text/plain"),
+)
+# fmt: on
+
+#: Pages about the API; they are not part of the document.
+PAGES = (
+    ("/openapi.json", docs.openapi_document),
+    ("/docs", docs.docs),
+    ("/docs/problems", docs.problems),
+    ("/static/{path:.+}", docs.static_file),
+)
+
+
+def install(app: web.Application, access: Access) -> None:
+    """Add every route to the router, each behind the check of who calls."""
+    for route in ROUTES:
+        handler = _admitting(route, access)
+        if route.method == "GET":
+            app.router.add_get(route.path, handler, expect_handler=_expect)
+        else:
+            app.router.add_route(route.method, route.path, handler, expect_handler=_expect)
+    for path, handler in PAGES:
+        app.router.add_get(path, handler, expect_handler=_expect)
+
+
+def _admitting(route: Route, access: Access) -> Handler:
+    async def admitted(request: web.Request) -> web.StreamResponse:
+        await access.admit(request, route.auth)
+        return await route.handler(request)
+
+    return admitted
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Say `100 Continue` to whoever waits for it before sending a body; refuse other wishes."""
+    if request.headers["Expect"].lower() != "100-continue":
+        return Problem("expectation_failed").response()
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # What counts as the begun answer starts after this.
+    request.writer.output_size = 0
+    return None
