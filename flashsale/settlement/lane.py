@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,8 @@ class Pace:
 
     #: Orders in one transaction.
     batch_rows_max: int = 4000
+    #: Transactions of one lane at the same time: one is read and planned while the other commits.
+    in_flight_max: int = 2
     #: After a small batch, how long to let the next one gather: transactions cost more than rows.
     gather_ms: int = 20
     #: How long one read waits for the first entry; a stop waits as long.
@@ -113,21 +116,24 @@ class LaneSettlement:
             await self._keep(delivery, stop)
 
     async def _follow(self, stop: asyncio.Event | None, *, until_empty: bool) -> None:
-        """Settle new entries; the next ones are read and decoded while Postgres works."""
+        """Settle new entries; some are read and planned while Postgres works on those before."""
         block_ms = None if until_empty else self.pace.block_ms
-        ahead: asyncio.Task[Delivery] | None = asyncio.create_task(self._read(block_ms))
+        flights: deque[asyncio.Task[None]] = deque()
         try:
-            while ahead is not None:
-                delivery = await ahead
-                ended = (until_empty and not delivery.size) or (stop is not None and stop.is_set())
-                ahead = None if ended else asyncio.create_task(self._read(block_ms))
-                await self._keep(delivery, stop)
+            while stop is None or not stop.is_set():
+                delivery = await self._read(block_ms)
+                if delivery.size:
+                    flights.append(asyncio.create_task(self._keep(delivery, stop)))
+                elif until_empty:
+                    break
+                while flights and (flights[0].done() or len(flights) >= self.pace.in_flight_max):
+                    await flights.popleft()
                 await self._housekeeping(stop)
         finally:
-            if ahead is not None:
-                ahead.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await ahead
+            failures = await asyncio.gather(*flights, return_exceptions=True)
+        for failure in failures:
+            if failure is not None:
+                raise failure
 
     async def _read(self, block_ms: int | None) -> Delivery:
         count = self._read_entries()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import NamedTuple
 
 from flashsale.domain.events import STATE_OF_KIND, Entry, EventKind, OrderEvent
@@ -39,7 +40,8 @@ _ACTION_OF_KIND = {
     EventKind.CANCELLED: OrderAction.CANCEL,
     EventKind.REJECTED: OrderAction.REJECT,
 }
-_LIVE_KINDS = frozenset(kind for kind, state in STATE_OF_KIND.items() if is_live(state))
+#: By an order's first event to be seen: its state in Postgres, and whether its units are live.
+_NEW = {kind: (state.value, is_live(state)) for kind, state in STATE_OF_KIND.items()}
 
 
 class UnknownItemError(ValueError):
@@ -131,30 +133,50 @@ def plan(catalogue: Catalogue, batch: Folded, known: Mapping[str, KnownOrder]) -
     Inserts and updates come sorted by id: two workers lock the same orders in the same order.
     Raises UnknownItemError where an event's item is not in the catalogue.
     """
+    sale, amounts = catalogue
     inserts: list[InsertRow] = []
     updates: list[OrderUpdate] = []
-    deltas = dict.fromkeys(catalogue.amounts, 0)
+    deltas = dict.fromkeys(amounts, 0)
     rejected: list[OrderEvent] = []
     illegal: list[IllegalEvent] = []
+    instants: dict[int, datetime] = {}
     for order, (event, decided_at) in batch.newest.items():
-        if event.item not in deltas:
-            raise UnknownItemError(f"the sale has no item {event.item}")
+        kind, version, _, item, quantity, deadline_ms, buyer = event
+        if item not in deltas:
+            raise UnknownItemError(f"the sale has no item {item}")
         before = known.get(order)
         if before is None:
-            inserts.append(_row(catalogue, event, decided_at))
-            if event.kind in _LIVE_KINDS:
-                deltas[event.item] += event.quantity
-        elif event.version <= before.version or before.state in TERMINAL_STATES:
+            # Holds of one call end together, and making an instant costs as much as the row.
+            expires_at = instants.get(deadline_ms)
+            if expires_at is None:
+                expires_at = instants[deadline_ms] = _instant(deadline_ms)
+            state, live = _NEW[kind]
+            inserts.append(
+                (
+                    sale + order,
+                    sale,
+                    item,
+                    buyer,
+                    quantity,
+                    amounts[item],
+                    state,
+                    version,
+                    expires_at,
+                    decided_at,
+                )
+            )
+            deltas[item] += quantity * live
+        elif version <= before.version or before.state in TERMINAL_STATES:
             # Delivered again, perhaps because Redis could not be told of the rejection.
-            if before.state is OrderState.REJECTED and event.kind is EventKind.RESERVED:
+            if before.state is OrderState.REJECTED and kind is EventKind.RESERVED:
                 rejected.append(event)
-        elif (after := transition(before.state, _ACTION_OF_KIND[event.kind])) is None:
+        elif (after := transition(before.state, _ACTION_OF_KIND[kind])) is None:
             illegal.append(IllegalEvent(before.state, event))
         else:
-            updates.append(OrderUpdate(catalogue.sale + order, after, event.version, decided_at))
-            deltas[event.item] += event.quantity * (is_live(after) - is_live(before.state))
-    inserts.sort()
-    updates.sort()
+            updates.append(OrderUpdate(sale + order, after, version, decided_at))
+            deltas[item] += quantity * (is_live(after) - is_live(before.state))
+    inserts.sort(key=itemgetter(0))
+    updates.sort(key=itemgetter(0))
     changed = {item: delta for item, delta in deltas.items() if delta}
     return SettlementPlan(inserts, updates, changed, rejected, illegal)
 
@@ -198,21 +220,6 @@ def reject_overflow(
 
 def _rejected(row: InsertRow) -> InsertRow:
     return (*row[:6], OrderState.REJECTED.value, *row[7:])
-
-
-def _row(catalogue: Catalogue, event: OrderEvent, decided_at: datetime) -> InsertRow:
-    return (
-        catalogue.sale + event.order,
-        catalogue.sale,
-        event.item,
-        event.buyer,
-        event.quantity,
-        catalogue.amounts[event.item],
-        STATE_OF_KIND[event.kind].value,
-        event.version,
-        _instant(event.deadline_ms),
-        decided_at,
-    )
 
 
 def _instant(unix_ms: int) -> datetime:
