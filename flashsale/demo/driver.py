@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TextIO
 
 import uvloop
@@ -77,7 +78,7 @@ class Driver:
         try:
             await asyncio.gather(*(connection.open() for connection in connections))
             await asyncio.sleep(plan.starts_at_ms / 1000 - plan.early_seconds - time.time())
-            self._last_answer_at = loop.time()
+            self._last_answer_at = perf_counter()
             self._working = len(connections)
             if plan.rate:
                 pacing = loop.create_task(self._pace(plan.rate))
@@ -93,10 +94,9 @@ class Driver:
 
     async def _watch(self) -> None:
         """Report each window until every visitor has had an answer."""
-        loop = asyncio.get_running_loop()
         while self._working or self._backlog or (self.plan.rate and not self._exhausted):
             await asyncio.sleep(WINDOW_SECONDS)
-            silence = loop.time() - self._last_answer_at
+            silence = perf_counter() - self._last_answer_at
             if silence > self.plan.silence_seconds_max:
                 raise ConnectionError(f"no answer for {silence:.0f} s")
             self._roll()
@@ -112,10 +112,9 @@ class Driver:
 
     async def _pace(self, rate: float) -> None:
         """Offer visitors at the planned rate, whether or not the server keeps up."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = perf_counter()
         while not self._exhausted:
-            while self._offered < rate * (loop.time() - started):
+            while self._offered < rate * (perf_counter() - started):
                 visit = self.crowd.next()
                 if visit is None:
                     self._exhausted = True
@@ -139,13 +138,13 @@ class Driver:
             self._idle.append(connection)
             return
         self._offered += 1
-        connection.send(visit, asyncio.get_running_loop().time())
+        connection.send(visit, perf_counter())
 
     def answered(self, visit: Visit, status: int, body: bytes, seconds: float) -> bool:
         """Take in an answer; whether the visitor is done and need not ask again."""
         kind, outcome, order = self.crowd.judge(visit, status, body)
         self.tally.record(kind, outcome, seconds)
-        self._last_answer_at = asyncio.get_running_loop().time()
+        self._last_answer_at = perf_counter()
         if order is not None:
             self._answers.write(order + "\n")
             self._reserved_at[1:] = [time.time()]

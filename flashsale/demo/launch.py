@@ -1,0 +1,133 @@
+"""Announces a launch as its merchant does, over the API; and asks the auditor afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import asyncpg
+
+from flashsale.access.queries import load_buyer_keys
+from flashsale.embedded.credentials import Credentials
+
+SKU = "phone-black-128"
+PRICE = {"amount": 199_900, "currency": "CNY"}
+CALL_SECONDS_MAX = 10.0
+
+
+class LaunchError(Exception):
+    """The launch cannot be held; one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A scheduled sale and what it takes to buy in it."""
+
+    sale: str
+    sku: str
+    units: int
+    starts_at_ms: int
+    merchant_id: str
+    kid: str
+    secret: str
+
+
+async def announce(
+    credentials: Credentials,
+    *,
+    name: str,
+    units: int,
+    opens_in_seconds: float,
+    lasts_seconds: float,
+    hold_seconds: int,
+) -> Launch:
+    """Create a sale of `units`, one a buyer, and schedule it. Raises LaunchError."""
+    starts_at = datetime.now(UTC) + timedelta(seconds=opens_in_seconds)
+    body = {
+        "name": name,
+        "kind": "launch",
+        "starts_at": _rfc3339(starts_at),
+        "ends_at": _rfc3339(starts_at + timedelta(seconds=lasts_seconds)),
+        "items": [{"sku": SKU, "name": name, "price": PRICE, "supply": units}],
+        "per_buyer_limit": 1,
+        "hold_seconds": hold_seconds,
+        "published_supply": True,
+    }
+    try:
+        sale = await _call(credentials, "/v1/merchant/sales", body)
+        await _call(credentials, f"/v1/merchant/sales/{sale['id']}/schedule", {})
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise LaunchError(f"{credentials.base_url} does not answer: {error}.") from error
+    opening = datetime.fromisoformat(sale["starts_at"])
+    return Launch(
+        sale=sale["id"],
+        sku=SKU,
+        units=units,
+        starts_at_ms=round(opening.timestamp() * 1000),
+        merchant_id=credentials.merchant_id,
+        kid=await _kid(credentials),
+        secret=credentials.buyer_signing_key,
+    )
+
+
+def _rfc3339(instant: datetime) -> str:
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def _call(credentials: Credentials, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {credentials.api_key}"}
+    timeout = aiohttp.ClientTimeout(total=CALL_SECONDS_MAX)
+    async with (
+        aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+        session.post(credentials.base_url + path, json=body) as response,
+    ):
+        answer: dict[str, Any] = await response.json(content_type=None)
+        if not response.ok:
+            told = f"{answer.get('code')} {answer.get('detail', '')} {answer.get('errors', '')}"
+            raise LaunchError(f"{path} was answered {response.status} {told.strip()}.")
+        return answer
+
+
+async def _kid(credentials: Credentials) -> str:
+    """The name of the buyer key whose secret the credentials hold."""
+    connection = await asyncpg.connect(credentials.postgres_dsn)
+    try:
+        keys = await load_buyer_keys(connection)
+    finally:
+        await connection.close()
+    secret = credentials.buyer_signing_key.encode()
+    for kid, key in keys.items():
+        if key.merchant_id == credentials.merchant_id and key.secret == secret:
+            return kid
+    raise LaunchError("The buyer key of credentials.json is not in Postgres; start `flashsale up`.")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the auditor said of a sale."""
+
+    holds: bool
+    text: str
+
+
+async def audit(credentials: Credentials, sale: str) -> Verdict:
+    """Run `flashsale audit` on a sale, in a process of its own as anyone would."""
+    environment = {
+        **os.environ,
+        "FLASHSALE_REDIS_URL": credentials.redis_url,
+        "FLASHSALE_POSTGRES_DSN": credentials.postgres_dsn,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "flashsale", "audit", sale),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return Verdict(process.returncode == 0, output.decode(errors="replace").strip())
