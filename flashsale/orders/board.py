@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from flashsale.reservation.desk import LaneDesk
 from flashsale.reservation.errors import StoreError
 from flashsale.reservation.store import ReservationStore
-from flashsale.sales.values import SaleFacts
+from flashsale.sales.values import ItemFacts, SaleFacts
 
 SALES_MAX = 1000
 #: Facts are told of changes; should the messenger die, they are at most this old.
@@ -31,6 +31,7 @@ class Listing:
     loaded_at: float
     read_at: float = 0.0
     desks: list[LaneDesk] = field(default_factory=list)
+    items: dict[str, ItemFacts] = field(default_factory=dict)
 
     @property
     def capacity(self) -> list[int]:
@@ -106,6 +107,7 @@ class Board:
                 for lane in range(facts.lanes)
             ]
         listing.facts, listing.loaded_at = facts, time.monotonic()
+        listing.items = {item.sku: item for item in facts.items} if facts else {}
         self._listings[sale] = listing
         self._listings.move_to_end(sale)
         while len(self._listings) > SALES_MAX:

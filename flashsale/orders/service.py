@@ -49,7 +49,7 @@ class OrderDesk:
         assert facts is not None, "the board lists only sales with facts"
         if facts.merchant_id != buyer.merchant_id:
             return Refusal("wrong_sale")
-        item = facts.item_of(sku)
+        item = listing.items.get(sku)
         order = order_hash(self.order_id_secret, facts.id, buyer.subject, key)
         if not facts.armed or facts.retired:
             return await self._replay_from_ledger(facts, order, item, quantity)

@@ -9,16 +9,23 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flashsale.reservation.errors import ScriptError, StoreUnavailableError
+from flashsale.reservation.links import Links
 
 _INCLUDE = re.compile(r'^--- @include "([a-z_]+)"$')
 _SHEBANG = re.compile(r"^#!lua( flags=[a-z-]+(,[a-z-]+)*)?$")
 _FAULT_LINE = re.compile(r"user_script:(\d+)")
+_NOT_NOW = (ClusterDownError, OutOfMemoryError, ReadOnlyError)
 INCLUDE_DEPTH_MAX = 2
 
 
@@ -89,8 +96,8 @@ def load_scripts(folder: Path) -> Mapping[str, Script]:
 class ScriptRunner:
     """Runs scripts on one Redis. A dropped reply is never retried here: the effect is unknown."""
 
-    def __init__(self, redis: Redis, scripts: Mapping[str, Script]) -> None:
-        self._redis = redis
+    def __init__(self, links: Links, scripts: Mapping[str, Script]) -> None:
+        self._links = links
         self._scripts = scripts
         self._known: set[str] = set()
         #: Times that Redis had forgotten a script we gave it: it was restarted or flushed.
@@ -108,14 +115,13 @@ class ScriptRunner:
             except NoScriptError:
                 # Nothing ran, so running it again is safe; epochs inside decide whether it may.
                 self.forgotten += name in self._known
-                await self._redis.script_load(script.source)
+                await self._links.call("SCRIPT", "LOAD", script.source)
                 reply = await self._evaluate(script, keys, args)
-        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+        except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
             raise StoreUnavailableError(f"Redis did not answer: {error}") from error
-        except ReadOnlyError as error:
-            raise StoreUnavailableError("Redis is a read-only replica") from error
         except ResponseError as error:
-            if str(error).startswith(("OOM", "LOADING", "MISCONF", "BUSY", "CLUSTERDOWN")):
+            # redis-py takes the code off a message that it has a class for.
+            if isinstance(error, _NOT_NOW) or str(error).startswith(("MISCONF", "BUSY")):
                 raise StoreUnavailableError(f"Redis takes no writes: {error}") from error
             raise ScriptError(f"{name}.lua: {script.locate(str(error))}") from error
         self._known.add(name)
@@ -124,7 +130,5 @@ class ScriptRunner:
     async def _evaluate(
         self, script: Script, keys: Sequence[str], args: Sequence[str | int]
     ) -> list[Any]:
-        reply: list[Any] = await self._redis.execute_command(  # type: ignore[no-untyped-call]
-            "EVALSHA", script.digest, len(keys), *keys, *args
-        )
+        reply: list[Any] = await self._links.call("EVALSHA", script.digest, len(keys), *keys, *args)
         return reply

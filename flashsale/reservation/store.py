@@ -15,6 +15,7 @@ from flashsale.domain.sales import Terms
 from flashsale.domain.stock import Stock
 from flashsale.reservation.errors import LaneLostError, ScriptError, StoreUnavailableError
 from flashsale.reservation.keys import lane_keys
+from flashsale.reservation.links import Links
 from flashsale.reservation.scripts import Script, ScriptRunner
 
 _COUNTERS = 5
@@ -124,9 +125,21 @@ class ReservationStore:
     MISSING_LANE and FOREIGN_EPOCH; methods that return anything else raise LaneLostError for them.
     """
 
-    def __init__(self, redis: Redis, scripts: Mapping[str, Script]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        scripts: Mapping[str, Script],
+        *,
+        links_max: int = 32,
+        timeout_ms: int | None = None,
+    ) -> None:
         self._redis = redis
-        self._runner = ScriptRunner(redis, scripts)
+        self._links = Links(redis, links_max=links_max, timeout_ms=timeout_ms)
+        self._runner = ScriptRunner(self._links, scripts)
+
+    async def close(self) -> None:
+        """Close the connections of scripts; the client given stays its owner's."""
+        await self._links.close()
 
     async def open_sale(
         self, sale: str, lane: int, epoch: int, terms: Terms, capacities: Sequence[int]

@@ -6,8 +6,8 @@ middleware, per-request metrics and header maps.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 
 import orjson
@@ -21,8 +21,9 @@ from flashsale.web.body import parse_order_body, read_body
 from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, refuse
 from flashsale.web.fast import fast
 from flashsale.web.idempotency import idempotency_key
-from flashsale.web.middleware import COMMON_HEADERS, Outages, problem_of
-from flashsale.web.render import order_json, rfc3339
+from flashsale.web.middleware import COMMON_HEADERS
+from flashsale.web.render import order as order_json
+from flashsale.web.render import rfc3339
 from flashsale.web.server import Handler
 
 _PREFIX = "/v1/sales/"
@@ -57,10 +58,12 @@ class HotRoutes:
     `answered` and `refused` count by status and by code; whoever exports metrics takes them out.
     """
 
-    def __init__(self, access: Access, desk: OrderDesk, outages: Outages) -> None:
+    def __init__(
+        self, access: Access, desk: OrderDesk, problem_of: Callable[[Exception], Problem]
+    ) -> None:
         self._access = access
         self._desk = desk
-        self._outages = outages
+        self._problem_of = problem_of
         self.answered: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
 
@@ -84,7 +87,7 @@ class HotRoutes:
         try:
             answer = await self._place(request, sale)
         except Exception as error:  # noqa: BLE001 - the one place where every fault ends
-            return self._refuse(problem_of(error, self._outages))
+            return self._refuse(self._problem_of(error))
         if isinstance(answer, Problem):
             return self._refuse(answer)
         if isinstance(answer, Refusal):
@@ -95,13 +98,14 @@ class HotRoutes:
         self.answered[201] += 1
         order = answer.order
         fields = _REPLAYED_FIELDS if answer.replayed else _ORDER_FIELDS
-        return fast(201, f"{fields}Location: /v1/orders/{order.id}\r\n", orjson.dumps(order_json(order)))
+        return fast(
+            201, f"{fields}Location: /v1/orders/{order.id}\r\n", orjson.dumps(order_json(order))
+        )
 
     def _refuse(self, problem: Problem) -> web.StreamResponse:
         self.refused[problem.code] += 1
         self.answered[problem.status] += 1
-        response = fast(*_parts(problem))
-        return response
+        return fast(*_parts(problem))
 
     async def _place(self, request: web.BaseRequest, sale: str) -> Placed | Refusal | Problem:
         headers = request.headers
