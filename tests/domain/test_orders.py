@@ -1,0 +1,68 @@
+"""The order states of design.md, spelled out a second time and compared pair by pair."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from flashsale.domain.events import STATE_OF_KIND, EventKind
+from flashsale.domain.orders import (
+    LIVE_STATES,
+    TERMINAL_STATES,
+    OrderAction,
+    OrderState,
+    is_live,
+    transition,
+)
+from flashsale.domain.outcomes import HOLD_STATES
+
+#: state: {action: where it leads}; what is not here is not legal.
+DIAGRAM = {
+    "reserved": {
+        "settle": "confirmed",
+        "expire": "expired",
+        "cancel": "cancelled",
+        "reject": "rejected",
+    },
+    "confirmed": {"pay": "paying", "expire": "expired", "cancel": "cancelled"},
+    "paying": {"capture": "paid", "decline": "confirmed"},
+    "paid": {"fulfil": "fulfilled", "refund": "refunded"},
+}
+TERMINAL = {"fulfilled", "refunded", "expired", "cancelled", "rejected"}
+GIVES_BACK = {"refunded", "expired", "cancelled", "rejected"}
+
+
+@pytest.mark.parametrize(("state", "action"), [*product(OrderState, OrderAction)])
+def test_exactly_the_diagram_is_legal(state: OrderState, action: OrderAction):
+    expected = DIAGRAM.get(state, {}).get(action)
+    assert transition(state, action) == expected
+
+
+def test_terminal_states_absorb():
+    assert TERMINAL_STATES == TERMINAL
+    for state, action in product(TERMINAL, OrderAction):
+        assert transition(OrderState(state), action) is None
+
+
+def test_every_state_is_reached_from_the_first():
+    reached, waiting = set(), {OrderState.RESERVED}
+    while waiting:
+        state = waiting.pop()
+        reached.add(state)
+        waiting |= {after for action in OrderAction if (after := transition(state, action))}
+        waiting -= reached
+    assert reached == set(OrderState)
+
+
+def test_units_are_held_until_they_are_given_back():
+    assert set(OrderState) - LIVE_STATES == GIVES_BACK
+    assert all(is_live(state) == (state not in GIVES_BACK) for state in OrderState)
+
+
+@pytest.mark.parametrize("letter", HOLD_STATES)
+def test_redis_and_postgres_mean_the_same_by_a_letter(letter: str):
+    settled = STATE_OF_KIND[EventKind(letter)]
+    held = HOLD_STATES[letter]
+    assert settled is held or (held, settled) == (OrderState.RESERVED, OrderState.CONFIRMED)
+    assert is_live(settled) == is_live(held) == (letter == "R")
