@@ -53,7 +53,8 @@ async def edit_sale(request: web.Request) -> web.Response:
     await deps.sales.get(merchant_id, sale_id)
     revision = revision_in_if_match(request)
     patch = await read_model(request, SalePatch)
-    return await _answer(deps, await deps.sales.patch(merchant_id, sale_id, patch, revision))
+    sale = await deps.sales.patch(merchant_id, sale_id, patch, revision)
+    return await _changed(deps, sale)
 
 
 Action = Callable[[SaleService, str, str], Awaitable[SaleFacts]]
@@ -62,7 +63,7 @@ Action = Callable[[SaleService, str, str], Awaitable[SaleFacts]]
 async def _act(request: web.Request, action: Action) -> web.Response:
     deps = request.app[DEPS]
     sale = await action(deps.sales, request[API_KEY].merchant_id, sale_in_path(request))
-    return await _answer(deps, sale)
+    return await _changed(deps, sale)
 
 
 async def schedule_sale(request: web.Request) -> web.Response:
@@ -100,6 +101,7 @@ async def add_supply(request: web.Request) -> web.Response:
     supply = await deps.sales.add_supply(
         request[API_KEY].merchant_id, sale_id, form, idempotency_key=key
     )
+    deps.desk.board.forget(sale_id)
     return json_response(render.supply(supply), status=201)
 
 
@@ -110,6 +112,12 @@ async def list_supplies(request: web.Request) -> web.Response:
         request[API_KEY].merchant_id, sale_id, query.cursor, query.limit
     )
     return json_response(page(listed, render.supply))
+
+
+async def _changed(deps: WebDeps, sale: SaleFacts) -> web.Response:
+    # Other processes hear of it from Postgres; here whoever asks next sees it at once.
+    deps.desk.board.forget(sale.id)
+    return await _answer(deps, sale)
 
 
 async def _answer(deps: WebDeps, sale: SaleFacts, *, status: int = 200) -> web.Response:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.sales.shop import migrated
+from tests.web.house import House, open_house
+
+
+@pytest.fixture(scope="package")
+async def web_schema(new_database) -> AsyncIterator[str]:
+    async with migrated(new_database) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="module")
+async def house(web_schema, new_database, redis_url) -> AsyncIterator[House]:
+    """The web as it is run: hot routes in front."""
+    async with (
+        new_database(template=web_schema) as dsn,
+        open_house(dsn, redis_url, hot=True) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["hot", "routed"])
+async def either_house(request, web_schema, new_database, redis_url) -> AsyncIterator[House]:
+    """Twice: the hot routes must answer as the routed ones do."""
+    async with (
+        new_database(template=web_schema) as dsn,
+        open_house(dsn, redis_url, hot=request.param) as opened,
+    ):
+        yield opened

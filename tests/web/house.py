@@ -1,0 +1,207 @@
+"""The whole web on real stores and a real port: what the tests of its calls begin with."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from flashsale.access import queries as access_queries
+from flashsale.access.keyring import Keyring
+from flashsale.access.tokens import issue_buyer_token
+from flashsale.orders.board import Board
+from flashsale.orders.service import OrderDesk
+from flashsale.sales.service import SaleService
+from flashsale.settlement.faults import Fault, fault_of
+from flashsale.settlement.ledger import Ledger
+from flashsale.settlement.migrate import schema_is_current
+from flashsale.settlement.worker import SettlementWorker
+from flashsale.web.app import build_app
+from flashsale.web.auth import Access
+from flashsale.web.deps import WebDeps
+from flashsale.web.hot import HotRoutes
+from flashsale.web.metrics import Metrics
+from flashsale.web.middleware import Faults
+from flashsale.web.server import serving
+from tests.sales.shop import Shop, body, open_shop
+
+_numbers = itertools.count(1)
+
+
+class Reply(NamedTuple):
+    """An answer, its body read."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def code(self) -> str:
+        assert self.headers["Content-Type"] == "application/problem+json", self.text
+        problem = self.json
+        assert set(problem) >= {"type", "title", "status", "code", "detail"}
+        assert problem["status"] == self.status
+        return problem["code"]
+
+    @property
+    def pointers(self) -> list[str]:
+        return [error["pointer"] for error in self.json["errors"]]
+
+
+@dataclass(frozen=True)
+class House:
+    """A running server and two merchants; `other` is a stranger to the first one's sales."""
+
+    shop: Shop
+    session: aiohttp.ClientSession
+    url: str
+    merchant: access_queries.NewMerchant
+    other: access_queries.NewMerchant
+    worker: SettlementWorker
+    deps: WebDeps
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        value: Any = None,
+        *,
+        bearer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> Reply:
+        """One request; `value` goes as JSON, `data` as it is."""
+        sent = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
+        if value is not None:
+            data = json.dumps(value).encode()
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        sent |= headers or {}
+        async with self.session.request(
+            method, self.url + path, data=data, headers=sent, skip_auto_headers=["Content-Type"]
+        ) as response:
+            return Reply(response.status, response.headers, await response.text())
+
+    async def manage(self, method: str, path: str, value: Any = None, **more: Any) -> Reply:
+        """A call of the merchant's."""
+        key = more.pop("bearer", self.merchant.api_key)
+        return await self.call(method, f"/v1/merchant{path}", value, bearer=key, **more)
+
+    def token(self, buyer: str, *, merchant: access_queries.NewMerchant | None = None) -> str:
+        key = (merchant or self.merchant).buyer_key
+        return issue_buyer_token(key, buyer, now=time.time())
+
+    @staticmethod
+    def buyer() -> str:
+        return f"buyer-{next(_numbers)}"
+
+    async def draft(self, **changes: Any) -> Reply:
+        reply = await self.manage("POST", "/sales", body(**changes))
+        assert reply.status == 201, reply.text
+        return reply
+
+    async def sale(self, **changes: Any) -> str:
+        """The id of a scheduled sale; open at once unless `changes` say otherwise."""
+        sale = (await self.draft(**changes)).json["id"]
+        scheduled = await self.manage("POST", f"/sales/{sale}/schedule")
+        assert scheduled.status == 200, scheduled.text
+        return sale
+
+    async def order(
+        self,
+        sale: str,
+        buyer: str | None = None,
+        *,
+        key: str | None = None,
+        sku: str = "mi3-16",
+        quantity: int = 1,
+        **more: Any,
+    ) -> Reply:
+        """Place an order; a new buyer and a new key unless given."""
+        headers = {"Idempotency-Key": f"key-{next(_numbers)}" if key is None else key}
+        bearer = more.pop("bearer", None) or self.token(buyer or self.buyer())
+        value = {"sku": sku, "quantity": quantity}
+        path = f"/v1/sales/{sale}/orders"
+        return await self.call("POST", path, value, bearer=bearer, headers=headers, **more)
+
+    async def settle(self) -> None:
+        """Bring everything that Redis decided into Postgres."""
+        await self.worker.settle_available()
+
+
+@contextlib.asynccontextmanager
+async def open_house(dsn: str, redis_url: str, *, hot: bool) -> AsyncIterator[House]:
+    """A server with the hot routes in front of the router, or without them."""
+    async with open_shop(dsn, redis_url) as shop:
+        await shop.redis.flushdb()
+        merchant, other = [
+            await access_queries.create_merchant(shop.pool, name, now=datetime.now(UTC))
+            for name in ("Mi", "Other")
+        ]
+        board = Board(partial(find_facts, shop), shop.store, batch_max=64, waiting_max=1000)
+        deps = web_deps(shop, board)
+        await deps.access.keyring.refresh()
+        front = HotRoutes(deps.access, deps.desk, deps.faults.problem_of).front if hot else None
+        worker = SettlementWorker(
+            shop.pool, shop.redis, "tests", give_back=_nothing, trim=_nothing
+        )
+        async with (
+            serving(build_app(deps), host="127.0.0.1", port=0, front=front) as (host, port),
+            aiohttp.ClientSession() as session,
+        ):
+            url = f"http://{host}:{port}"
+            yield House(shop, session, url, merchant, other, worker, deps)
+        await board.stop()
+
+
+async def _nothing(*_: object) -> None:
+    pass
+
+
+async def find_facts(shop: Shop, sale: str) -> Any:
+    from flashsale.sales.queries import find_sale
+
+    return await find_sale(shop.pool, sale)
+
+
+def web_deps(shop: Shop, board: Board) -> WebDeps:
+    """What the composition root hands to the web, on the shop's stores."""
+    ledger = Ledger(shop.pool)
+
+    async def redis() -> str | None:
+        return None if await shop.redis.ping() else "does not answer"
+
+    async def postgres() -> str | None:
+        async with shop.pool.acquire() as connection:
+            return None if await schema_is_current(connection) else "its schema is not current"
+
+    return WebDeps(
+        access=Access(
+            Keyring(partial(access_queries.load_buyer_keys, shop.pool)),
+            partial(access_queries.find_api_key, shop.pool),
+            lambda: datetime.now(UTC),
+        ),
+        api_keys=shop.pool,
+        desk=OrderDesk(board, shop.store, ledger, b"s" * 32),
+        sales=SaleService(shop.pool, shop.store, lambda: datetime.now(UTC)),
+        ledger=ledger,
+        store=shop.store,
+        probes={"redis": redis, "postgres": postgres},
+        metrics=Metrics(),
+        faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
+        now=lambda: datetime.now(UTC),
+    )
+
+
