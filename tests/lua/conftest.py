@@ -18,5 +18,7 @@ async def lane(redis_url: str, redis_db: Redis) -> AsyncIterator[Lane]:
     client = Redis.from_url(
         redis_url, protocol=3, decode_responses=True, retry=Retry(NoBackoff(), 0)
     )
-    yield Lane(client)
+    lane = Lane(client)
+    yield lane
+    await lane.close()
     await client.aclose()

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from flashsale.domain.events import Entry
 from flashsale.reservation.keys import lane_keys
+from flashsale.reservation.links import Links
 from flashsale.reservation.scripts import ScriptRunner, load_scripts
 from flashsale.stream.codec import decode
 from tests.lua.header import LUA, header
@@ -47,12 +48,16 @@ def without_instants(value: Any) -> Any:
 
 
 class Lane:
-    """Calls scripts by name, with the keys that their headers name."""
+    """Calls scripts by name, with the keys that their headers name; close it."""
 
     def __init__(self, redis: Redis, lane: int = 0) -> None:
         self.redis = redis
-        self.runner = ScriptRunner(redis, load_scripts(LUA))
+        self.links = Links(redis)
+        self.runner = ScriptRunner(self.links, load_scripts(LUA))
         self.keys = lane_keys(SALE, lane)
+
+    async def close(self) -> None:
+        await self.links.close()
 
     async def call(self, script: str, *arguments: str | int) -> list[Any]:
         keys = [getattr(self.keys, name) for name, _ in header(script).keys]
