@@ -20,7 +20,8 @@ h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2rem
 table { border-collapse: collapse; width: 100%; } td { padding: .3rem .2rem; vertical-align: top; }
 tr + tr td { border-top: 1px solid var(--line); } td:last-child { text-align: right; }
 .good { color: #059669; } .bad { color: #dc2626; } .note { color: var(--soft); }
-svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+svg { width: 100%; height: auto; }
+svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 .grid { stroke: var(--line); } .curve { fill: none; stroke-width: 2; }
 pre { overflow-x: auto; border: 1px solid var(--line); padding: .6rem; }
 """

@@ -1,0 +1,1 @@
+"""Load tests: locust users, profiles as tables, checks after the run, a report."""
