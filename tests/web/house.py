@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +15,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import aiohttp
+from aiohttp import web
 
 from flashsale.access import queries as access_queries
 from flashsale.access.keyring import Keyring
 from flashsale.access.tokens import issue_buyer_token
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
+from flashsale.sales.queries import find_sale
 from flashsale.sales.service import SaleService
 from flashsale.settlement.faults import Fault, fault_of
 from flashsale.settlement.ledger import Ledger
@@ -30,6 +34,8 @@ from flashsale.web.deps import WebDeps
 from flashsale.web.hot import HotRoutes
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
+from flashsale.web.routes import ROUTES
+from flashsale.web.schemas import ProblemView
 from flashsale.web.server import serving
 from tests.sales.shop import Shop, body, open_shop
 
@@ -60,6 +66,29 @@ class Reply(NamedTuple):
         return [error["pointer"] for error in self.json["errors"]]
 
 
+def hold_to_document(method: str, path: str, reply: Reply) -> None:
+    """Every answer that any test sees must be one that the OpenAPI document announces."""
+    bare = path.partition("?")[0]
+    called = [each for each in ROUTES if each.method == method]
+    route = next((each for each in called if re.fullmatch(_pattern(each.path), bare)), None)
+    if route is None:
+        return
+    if reply.headers.get("Content-Type") == "application/problem+json":
+        assert reply.code in {*route.codes(), "internal"}, f"{reply.code} is not announced"
+        ProblemView.model_validate_json(reply.text, extra="allow")
+    elif reply.status != 304:
+        models = {route.status: route.answer, **route.others}
+        assert reply.status in models
+        model = models[reply.status]
+        if model is not None:
+            model.model_validate_json(reply.text, extra="forbid")
+
+
+@functools.cache
+def _pattern(path: str) -> str:
+    return re.sub(r"\{\w+\}", "[^/]+", path)
+
+
 @dataclass(frozen=True)
 class House:
     """A running server and two merchants; `other` is a stranger to the first one's sales."""
@@ -71,6 +100,7 @@ class House:
     other: access_queries.NewMerchant
     worker: SettlementWorker
     deps: WebDeps
+    app: web.Application
 
     async def call(
         self,
@@ -92,7 +122,9 @@ class House:
         async with self.session.request(
             method, self.url + path, data=data, headers=sent, skip_auto_headers=["Content-Type"]
         ) as response:
-            return Reply(response.status, response.headers, await response.text())
+            reply = Reply(response.status, response.headers, await response.text())
+        hold_to_document(method, path, reply)
+        return reply
 
     async def manage(self, method: str, path: str, value: Any = None, **more: Any) -> Reply:
         """A call of the merchant's."""
@@ -142,7 +174,9 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def open_house(dsn: str, redis_url: str, *, hot: bool) -> AsyncIterator[House]:
+async def open_house(
+    dsn: str, redis_url: str, *, hot: bool, waiting_max: int = 1000
+) -> AsyncIterator[House]:
     """A server with the hot routes in front of the router, or without them."""
     async with open_shop(dsn, redis_url) as shop:
         await shop.redis.flushdb()
@@ -150,30 +184,27 @@ async def open_house(dsn: str, redis_url: str, *, hot: bool) -> AsyncIterator[Ho
             await access_queries.create_merchant(shop.pool, name, now=datetime.now(UTC))
             for name in ("Mi", "Other")
         ]
-        board = Board(partial(find_facts, shop), shop.store, batch_max=64, waiting_max=1000)
+        board = Board(
+            partial(find_sale, shop.pool),
+            shop.store,
+            batch_max=min(64, waiting_max),
+            waiting_max=waiting_max,
+        )
         deps = web_deps(shop, board)
         await deps.access.keyring.refresh()
         front = HotRoutes(deps.access, deps.desk, deps.faults.problem_of).front if hot else None
-        worker = SettlementWorker(
-            shop.pool, shop.redis, "tests", give_back=_nothing, trim=_nothing
-        )
+        worker = SettlementWorker(shop.pool, shop.redis, "tests", give_back=_nothing, trim=_nothing)
         async with (
-            serving(build_app(deps), host="127.0.0.1", port=0, front=front) as (host, port),
+            serving(app := build_app(deps), host="127.0.0.1", port=0, front=front) as (host, port),
             aiohttp.ClientSession() as session,
         ):
             url = f"http://{host}:{port}"
-            yield House(shop, session, url, merchant, other, worker, deps)
+            yield House(shop, session, url, merchant, other, worker, deps, app)
         await board.stop()
 
 
 async def _nothing(*_: object) -> None:
     pass
-
-
-async def find_facts(shop: Shop, sale: str) -> Any:
-    from flashsale.sales.queries import find_sale
-
-    return await find_sale(shop.pool, sale)
 
 
 def web_deps(shop: Shop, board: Board) -> WebDeps:
@@ -203,5 +234,3 @@ def web_deps(shop: Shop, board: Board) -> WebDeps:
         faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
         now=lambda: datetime.now(UTC),
     )
-
-
