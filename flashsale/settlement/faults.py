@@ -18,6 +18,13 @@ from flashsale.reservation.errors import StoreError
 
 _DATA_CLASSES = frozenset({"22", "23"})  # data exception, integrity constraint violation
 _ROLLBACK_CLASS = "40"
+_OUTAGES = (
+    RedisError,
+    StoreError,
+    OSError,
+    asyncio.IncompleteReadError,
+    asyncpg.InternalClientError,  # raised on a connection that Postgres ended a moment ago
+)
 
 
 class Fault(Enum):
@@ -39,9 +46,7 @@ def fault_of(error: Exception) -> Fault:
         return Fault.POISON if sql_class in _DATA_CLASSES else Fault.OUTAGE
     if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
         return Fault.OUTAGE
-    if isinstance(error, RedisError | StoreError | OSError | asyncio.IncompleteReadError):
-        return Fault.OUTAGE
-    return Fault.POISON
+    return Fault.OUTAGE if isinstance(error, _OUTAGES) else Fault.POISON
 
 
 def backoff_seconds(failures: int, *, first: float = 0.05, most: float = 2.0) -> float:
