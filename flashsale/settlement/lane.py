@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from flashsale.domain.events import Entry
-from flashsale.settlement.faults import Fault, backoff_seconds, fault_of
+from flashsale.settlement.faults import backoff_seconds
 from flashsale.settlement.plan import Catalogue
 from flashsale.settlement.settler import Settled, Settler
 from flashsale.stream.position import FIRST_ID
@@ -176,7 +176,7 @@ class LaneSettlement:
             try:
                 return await self.settler.settle(self.catalogue, self.lane, part)
             except Exception as error:
-                if stop is None or stop.is_set() or fault_of(error) is Fault.POISON:
+                if stop is None or stop.is_set():
                     raise
                 self.effects.trouble(self._explain(error))
                 await _sleep(stop, backoff_seconds(failures))

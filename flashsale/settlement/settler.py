@@ -82,7 +82,8 @@ class _Work:
         try:
             changes = await self._settle_together(entries)
         except Exception as error:
-            if fault_of(error) is not Fault.POISON:
+            # On a connection that ended, no error tells anything about the data.
+            if fault_of(error) is not Fault.POISON or self.connection.is_closed():
                 raise
             await self._settle_apart(entries, error)
             return
