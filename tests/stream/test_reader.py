@@ -163,6 +163,6 @@ async def test_poison_spoils_no_other_entry_and_fits_postgres(
 
 
 def test_ids_compare_as_numbers() -> None:
-    ids = ["9-0", "10-0", "10-2", "10-10"]
-    assert sorted(ids[::-1], key=position) == ids
+    ids = ["10-10", "9-0", "10-2", "10-0"]
+    assert sorted(ids, key=position) == ["9-0", "10-0", "10-2", "10-10"]
     assert position(FIRST_ID) == (0, 0)
