@@ -7,6 +7,7 @@ values in a file there, and whichever answers a scrape adds them up.
 from __future__ import annotations
 
 import os
+from collections import Counter as Tally
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -14,7 +15,6 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
@@ -41,10 +41,14 @@ class Metrics:
             ("code",),
             registry=self.registry,
         )
-        self.batch_size = Histogram(
-            "flashsale_reserve_batch_size",
-            "Reservations decided by one script call.",
-            buckets=_BATCH,
+        self._batches = Counter(
+            "flashsale_reserve_batches_total",
+            "Script calls that decided reservations.",
+            registry=self.registry,
+        )
+        self._reservations = Counter(
+            "flashsale_reserve_requests_total",
+            "Reservations decided by them; over batches_total this is the size of a batch.",
             registry=self.registry,
         )
         self.gate_open = Gauge(
@@ -59,13 +63,23 @@ class Metrics:
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def counted(self, route: str, status: int, count: int = 1) -> None:
-        """Add answers of a hot route, which keeps its own count and hands it over now and then."""
-        self._requests.labels(route, status).inc(count)
-
     def refused(self, code: str, count: int = 1) -> None:
         """Add refusals of one code."""
         self._refusals.labels(code).inc(count)
+
+    def take(self, route: str, answered: Tally[int], refused: Tally[str]) -> None:
+        """Take over what a hot route has counted by status and by code; the tallies end empty."""
+        for status, count in answered.items():
+            self._requests.labels(route, status).inc(count)
+        for code, count in refused.items():
+            self.refused(code, count)
+        answered.clear()
+        refused.clear()
+
+    def gathered(self, batches: int, reservations: int) -> None:
+        """Add script calls, and the reservations that they decided."""
+        self._batches.inc(batches)
+        self._reservations.inc(reservations)
 
     def render(self) -> bytes:
         """The values of this process, or of all that share the folder, as Prometheus text."""
@@ -74,6 +88,41 @@ class Metrics:
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
         return generate_latest(merged)
+
+
+class SettlementMetrics:
+    """The settlement process' instruments; a web process of the same machine answers for them."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._orders = Counter(
+            "flashsale_settled_orders_total",
+            "Orders written to Postgres, new or changed.",
+            registry=self.registry,
+        )
+        self._rejected = Counter(
+            "flashsale_settlement_rejected_total",
+            "Orders that Postgres' own capacity refused: above 0 is an alarm.",
+            registry=self.registry,
+        )
+        self._dead_letters = Counter(
+            "flashsale_settlement_dead_letters_total",
+            "Entries that could not be settled: above 0 is an alarm.",
+            registry=self.registry,
+        )
+        self._lag = Histogram(
+            "flashsale_settlement_lag_seconds",
+            "Age of the oldest decision of a batch when the batch was committed.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+    def settled(self, *, orders: int, rejected: int, dead_letters: int, lag_ms: int) -> None:
+        """Count one batch."""
+        self._orders.inc(orders)
+        self._rejected.inc(rejected)
+        self._dead_letters.inc(dead_letters)
+        self._lag.observe(lag_ms / 1000)
 
 
 def forget_process(pid: int) -> None:

@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import asyncpg
 
 from flashsale.reservation.errors import StoreUnavailableError
 from flashsale.web.app import MissingExtensionError
-from flashsale.web.metrics import FOLDER_VARIABLE, Metrics
+from flashsale.web.metrics import FOLDER_VARIABLE, Metrics, SettlementMetrics
 from tests.sales.shop import item
 from tests.web.house import House, open_house
 
@@ -103,9 +104,17 @@ def test_metrics_are_merged_over_processes(tmp_path) -> None:
 def test_without_a_shared_folder_a_process_answers_for_itself() -> None:
     assert FOLDER_VARIABLE not in os.environ
     metrics = Metrics()
-    metrics.refused("sold_out", 3)
-    metrics.counted("/v1/sales/{sale}/orders", 201, 2)
+    answered, refused = Counter({201: 2}), Counter({"sold_out": 3})
+    metrics.take("/v1/sales/{sale}/orders", answered, refused)
+    assert not answered
+    assert not refused
+    metrics.gathered(2, 64)
+    SettlementMetrics(metrics.registry).settled(orders=5, rejected=1, dead_letters=0, lag_ms=20)
     text = metrics.render().decode()
+    assert "flashsale_reserve_requests_total 64.0" in text
+    assert "flashsale_settled_orders_total 5.0" in text
+    assert 'flashsale_settlement_lag_seconds_bucket{le="0.025"} 1.0' in text
+    assert 'flashsale_settlement_lag_seconds_bucket{le="0.01"} 0.0' in text
     assert 'flashsale_refusals_total{code="sold_out"} 3.0' in text
     assert 'flashsale_http_requests_total{route="/v1/sales/{sale}/orders",status="201"} 2.0' in text
 
