@@ -7,7 +7,6 @@ values in a file there, and whichever answers a scrape adds them up.
 from __future__ import annotations
 
 import os
-from collections import Counter as Tally
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -67,14 +66,9 @@ class Metrics:
         """Add refusals of one code."""
         self._refusals.labels(code).inc(count)
 
-    def take(self, route: str, answered: Tally[int], refused: Tally[str]) -> None:
-        """Take over what a hot route has counted by status and by code; the tallies end empty."""
-        for status, count in answered.items():
-            self._requests.labels(route, status).inc(count)
-        for code, count in refused.items():
-            self.refused(code, count)
-        answered.clear()
-        refused.clear()
+    def counted(self, route: str, status: int, count: int = 1) -> None:
+        """Add answers of a hot route, which keeps its own count and hands it over now and then."""
+        self._requests.labels(route, status).inc(count)
 
     def gathered(self, batches: int, reservations: int) -> None:
         """Add script calls, and the reservations that they decided."""
