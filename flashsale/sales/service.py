@@ -18,7 +18,7 @@ from flashsale.reservation.store import ReservationStore
 from flashsale.sales import errors, queries
 from flashsale.sales.checks import check_edit, check_sale, check_supply, form_of
 from flashsale.sales.durability import durability_fault
-from flashsale.sales.effects import enact
+from flashsale.sales.effects import bring_in_line
 from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm
 from flashsale.sales.queries import Pool
 from flashsale.sales.supply import carry_out
@@ -32,8 +32,6 @@ _TARGETS = {
     SaleAction.CLOSE: frozenset({SaleState.CLOSED}),
     SaleAction.CANCEL: frozenset({SaleState.CANCELLED}),
 }
-#: Commands that cross each other end in agreement after at most this many looks.
-_ENACT_MAX = 5
 _UNTOLD = (StoreUnavailableError, StoreBusyError, LaneLostError)
 
 
@@ -229,18 +227,12 @@ class SaleService:
         return await self._enact(sale_id)
 
     async def _enact(self, sale_id: str) -> SaleFacts:
-        """Tell Redis, until what was told is what Postgres still says: commands may cross."""
-        told = None
-        for _ in range(_ENACT_MAX):
-            sale = await self.facts(sale_id)
-            if (sale.state, sale.terms) == told:
-                return sale
-            try:
-                await enact(self._pool, self._store, sale)
-            except _UNTOLD as error:
-                raise errors.EffectPendingError from error
-            told = (sale.state, sale.terms)
-        return await self.facts(sale_id)
+        try:
+            sale = await bring_in_line(self._pool, self._store, sale_id)
+        except _UNTOLD as error:
+            raise errors.EffectPendingError from error
+        assert sale is not None
+        return sale
 
     async def _check_durability(self, sale: SaleFacts) -> None:
         if not self._production or sale.durability == "relaxed":

@@ -82,7 +82,10 @@ async def _add(pool: Pool, store: ReservationStore, sale: SaleFacts, supply: Sup
             supply = await _read(transaction, supply.id)
     if supply.state is not _PENDING:
         return
+    # Once the lanes are retired there is nobody left to tell.
     for lane, share in enumerate(split(supply.quantity, sale.lanes)):
+        if sale.retired:
+            break
         if share and not await _tell(store, sale, lane, supply.id, supply.item, share):
             raise AssertionError("Postgres' capacity has a bound that keeps Redis below its own")
     await queries.end_supply(pool, supply, _APPLIED, None)

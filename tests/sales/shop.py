@@ -116,6 +116,7 @@ async def open_shop(dsn: str, redis_url: str) -> AsyncIterator[Shop]:
         store = ReservationStore(redis, SCRIPTS)
         service = SaleService(pool, store, now)
         yield Shop(pool, redis, store, service, merchant.merchant_id, dsn)
+        await store.close()
 
 
 @contextlib.asynccontextmanager

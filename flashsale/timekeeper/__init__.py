@@ -1,0 +1,1 @@
+"""The timekeeper: acts when time has passed, and finishes what a crash left half done."""

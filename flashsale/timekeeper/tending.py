@@ -1,0 +1,83 @@
+"""One sale's lanes by the clock: overdue holds, cancelled holds, retirement. Never the window.
+
+What is here may be done by several processes at once and in any order; each call is bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flashsale.domain.outcomes import Status
+from flashsale.domain.sales import RUNNING_STATES, SaleState
+from flashsale.reservation.errors import LaneLostError
+from flashsale.reservation.store import ReservationStore
+from flashsale.timekeeper.queries import TendedSale
+
+#: New holds may appear in a running sale at any time, in a finished one only through recovery.
+_LOOK_AGAIN_MS = 1_000
+_LOOK_AGAIN_FINISHED_MS = 5_000
+
+
+@dataclass(slots=True)
+class Tended:
+    """What one visit to a sale did; `more`: there is more to do at once."""
+
+    expired: int = 0
+    cancelled: int = 0
+    retired: bool = False
+    more: bool = False
+
+
+@dataclass(slots=True)
+class Tending:
+    """Visits lanes when something in them can be due, and no earlier."""
+
+    store: ReservationStore
+    batch_max: int
+    _due_ms: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def forget_all_but(self, sale_ids: set[str]) -> None:
+        """Drop what is remembered of sales that are no longer tended."""
+        self._due_ms = {key: due for key, due in self._due_ms.items() if key[0] in sale_ids}
+
+    async def visit(self, sale: TendedSale, now_ms: int) -> Tended:
+        """Do what is due in each lane, at most one batch of holds a lane."""
+        did = Tended()
+        lanes = [lane for lane in range(sale.lanes) if self._is_due(sale.id, lane, now_ms)]
+        for lane in lanes:
+            await self._visit_lane(sale, lane, now_ms, did)
+        if lanes and sale.outlived and not did.more:
+            did.retired = await self._retire(sale)
+        return did
+
+    def _is_due(self, sale_id: str, lane: int, now_ms: int) -> bool:
+        due_ms = self._due_ms.get((sale_id, lane), 0)
+        # Further ahead than we ever set it: Redis' clock was put back.
+        return due_ms <= now_ms or due_ms > now_ms + _LOOK_AGAIN_FINISHED_MS
+
+    async def _visit_lane(self, sale: TendedSale, lane: int, now_ms: int, did: Tended) -> None:
+        place = (sale.id, lane, sale.epoch)
+        if sale.state is SaleState.CANCELLED:
+            cancelled = await self.store.cancel_holds(*place, self.batch_max)
+            did.cancelled += cancelled
+            did.more |= cancelled == self.batch_max
+            due = now_ms if cancelled == self.batch_max else now_ms + _LOOK_AGAIN_FINISHED_MS
+        else:
+            running = sale.state in RUNNING_STATES
+            due = now_ms + (_LOOK_AGAIN_MS if running else _LOOK_AGAIN_FINISHED_MS)
+            expired = await self.store.expire_due(*place, self.batch_max)
+            did.expired += expired.count
+            did.more |= expired.count == self.batch_max
+            if expired.next_deadline_ms is not None:
+                due = min(due, expired.next_deadline_ms)
+        self._due_ms[sale.id, lane] = due
+
+    async def _retire(self, sale: TendedSale) -> bool:
+        """Whether every lane is gone; one with live holds or unsettled entries stays."""
+        gone = True
+        for lane in range(sale.lanes):
+            status = await self.store.retire(sale.id, lane, sale.epoch)
+            if status is Status.FOREIGN_EPOCH:
+                raise LaneLostError(status.value)
+            gone &= status in {Status.DONE, Status.MISSING_LANE}
+        return gone
