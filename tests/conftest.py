@@ -17,11 +17,16 @@ from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from flashsale.embedded.servers import Servers, resolve_servers
+
+# No test judges time, and a failing example can be had again from what is printed.
+settings.register_profile("flashsale", deadline=None, print_blob=True)
+settings.load_profile("flashsale")
 
 GIVEN_REDIS_URL = os.environ.get("FLASHSALE_TEST_REDIS_URL")
 GIVEN_POSTGRES_DSN = os.environ.get("FLASHSALE_TEST_POSTGRES_DSN")
