@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from flashsale.reservation.errors import ScriptError, StoreUnavailableError
 from flashsale.reservation.links import Links
@@ -148,7 +150,8 @@ async def test_a_complaint_of_redis_names_the_file_that_people_edit(
 
 async def test_a_redis_that_is_not_there_leaves_the_effect_unknown(lua: Path, tmp_path: Path):
     write(lua, "one", "#!lua", "return {1}")
-    links = Links(Redis(unix_socket_path=str(tmp_path / "nobody.sock")))
+    nobody = Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0))
+    links = Links(nobody)
     with pytest.raises(StoreUnavailableError, match="Redis did not answer"):
         await ScriptRunner(links, load_scripts(lua)).run("one", [], [])
     await links.close()
