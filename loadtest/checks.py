@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import asyncpg
 from flashsale.demo.launch import Verdict
 from flashsale.demo.proof import prove
 from flashsale.sql import load_queries
+from loadtest.history import Ending
 
 SQL = load_queries(Path(__file__).with_name("queries.sql"))
 BUYER_LIMIT = 1
@@ -66,12 +66,10 @@ def check_audit(verdict: Verdict) -> Check:
     return Check("the audit holds", verdict.holds, verdict.text or "it said nothing")
 
 
-def check_failures(path: Path) -> Check:
-    """Hold the run to locust's own record: `…_failures.csv`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        failures = list(csv.DictReader(file))
-    count = sum(int(row["Occurrences"]) for row in failures)
-    found = f"{count:,} failed requests"
-    if failures:
-        found += f", such as {failures[0]['Name']}: {failures[0]['Error']}"
-    return Check("no request failed", count == 0, found)
+def check_failures(ending: Ending) -> Check:
+    """Hold the run to locust's own record of failures."""
+    count = sum(int(failure["count"]) for failure in ending.failures)
+    found = f"{count:,} of {ending.requests:,} requests failed"
+    if ending.failures:
+        found += f", such as {ending.failures[0]['name']}: {ending.failures[0]['error']}"
+    return Check("no request failed", ending.requests > 0 and count == 0, found)

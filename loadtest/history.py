@@ -1,11 +1,13 @@
-"""Reads the curves out of locust's CSV history. Pure."""
+"""Reads what locust left behind: curves out of its CSV history, and the totals. Judges nothing."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PERCENTILES = ("50%", "95%", "99%")
 Points = list[tuple[float, float]]
@@ -18,7 +20,6 @@ class History:
     achieved: Points
     orders: Points
     latencies: dict[str, Points]
-    requests: int
 
 
 def read_history(path: Path, starts_at: float) -> History:
@@ -38,7 +39,6 @@ def read_history(path: Path, starts_at: float) -> History:
             ]
             for name in PERCENTILES
         },
-        requests=int(total[-1]["Total Request Count"]) if total else 0,
     )
 
 
@@ -55,7 +55,15 @@ def _rates(rows: Sequence[dict[str, str]], starts_at: float) -> Points:
     return points
 
 
-def read_summary(path: Path) -> dict[str, dict[str, str]]:
-    """The end of a run, by name of request: `…_stats.csv`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["Name"]: row for row in csv.DictReader(file)}
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Totals of a run: by name of request, and each kind of failure."""
+
+    requests: int
+    by_name: Mapping[str, Mapping[str, float]]
+    failures: Sequence[Mapping[str, Any]]
+
+
+def read_ending(path: Path) -> Ending:
+    """What locust wrote as it ended; FileNotFoundError where it was killed."""
+    return Ending(**json.loads(path.read_text(encoding="utf-8")))

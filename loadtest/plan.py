@@ -39,3 +39,8 @@ class LocustPlan:
     def stop_file(self) -> Path:
         """Exists once the run may end."""
         return Path(self.results) / "stop"
+
+    @property
+    def ending_file(self) -> Path:
+        """Exact totals, written by locust as it ends."""
+        return Path(self.results) / "ending.json"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from flashsale.demo import page
 from flashsale.demo.page import Curve
 from flashsale.demo.stores import Reading
 from loadtest.checks import Check
-from loadtest.history import History
+from loadtest.history import Ending, History
 from loadtest.profiles import Profile, schedule_of
 
 
@@ -21,7 +21,7 @@ class Result:
     profile: Profile
     sale: str
     history: History
-    summary: Mapping[str, Mapping[str, str]]
+    ending: Ending
     readings: Sequence[Reading]
     lag_seconds: tuple[float, float, float]
     checks: Sequence[Check]
@@ -49,17 +49,16 @@ class Result:
             ("Profile", f"{self.profile.name}: {self.profile.title}"),
             ("Units sold", f"{sold:,} of {self.profile.units:,}"),
             ("Requests offered", "as many as possible" if offered is None else f"{offered:,.0f}"),
-            ("Requests answered", f"{self.history.requests:,}"),
+            ("Requests answered", f"{self.ending.requests:,}"),
         ]
         if offered:
-            rows.append(("Answered of offered", f"{self.history.requests / offered:.1%}"))
+            rows.append(("Answered of offered", f"{self.ending.requests / offered:.1%}"))
         rows += [
             (
                 f"{name}: answered, median and p99",
-                f"{int(row['Request Count']):,}, {row['50%']} ms, {row['99%']} ms",
+                f"{row['requests']:,}, {row['p50_ms']:.0f} ms, {row['p99_ms']:.0f} ms",
             )
-            for name, row in self.summary.items()
-            if name != "Aggregated"
+            for name, row in self.ending.by_name.items()
         ]
         p50, p99, _ = self.lag_seconds
         rows += [
@@ -76,8 +75,8 @@ class Result:
             "holds": self.holds,
             "checks": [asdict(check) for check in self.checks],
             "offered": self.offered,
-            "requests": self.history.requests,
-            "by_name": self.summary,
+            "requests": self.ending.requests,
+            "by_name": self.ending.by_name,
             "settlement_lag_seconds": dict(
                 zip(("p50", "p99", "max"), self.lag_seconds, strict=True)
             ),

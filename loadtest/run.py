@@ -20,7 +20,7 @@ from flashsale.embedded.credentials import Credentials
 from flashsale.embedded.errors import CredentialsError
 from flashsale.supervisor import engine
 from loadtest.checks import check_audit, check_failures, check_orders, check_settled
-from loadtest.history import read_history, read_summary
+from loadtest.history import read_ending, read_history
 from loadtest.plan import VARIABLE, LocustPlan
 from loadtest.profiles import PROFILES, Profile, scaled
 from loadtest.report import Result
@@ -135,13 +135,14 @@ async def _hold(
         answers = _answers(folder)
         checks = await check_orders(stores.postgres, launch.sale, launch.units, answers)
         checks.append(check_settled(readings[-1].sold, readings[-1].settled))
-        checks.append(check_failures(folder / "locust_failures.csv"))
+        ending = read_ending(plan.ending_file)
+        checks.append(check_failures(ending))
         checks.append(check_audit(await audit(credentials, launch.sale)))
         return Result(
             profile=profile,
             sale=launch.sale,
             history=read_history(folder / "locust_stats_history.csv", launch.starts_at_ms / 1000),
-            summary=read_summary(folder / "locust_stats.csv"),
+            ending=ending,
             readings=readings,
             lag_seconds=await stores.settlement_lag(launch.sale),
             checks=checks,
