@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,13 +12,10 @@ from time import time
 from typing import NamedTuple
 
 import asyncpg
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from flashsale.reservation.scripts import load_scripts
+from flashsale.clients import reservation_store
+from flashsale.config import load_settings
 from flashsale.reservation.store import ReservationStore
-from flashsale.shipped import shipped
 from flashsale.sql import load_queries
 
 SQL = load_queries(Path(__file__).with_name("queries.sql"))
@@ -43,18 +41,14 @@ class Stores:
 
 @contextlib.asynccontextmanager
 async def open_stores(redis_url: str, postgres_dsn: str) -> AsyncIterator[Stores]:
-    """Connect to both."""
-    redis = Redis.from_url(
-        redis_url, protocol=3, decode_responses=True, retry=Retry(NoBackoff(), 0)
-    )
-    try:
+    """Connect to both. Raises StartError where Redis does not answer."""
+    named = {"FLASHSALE_REDIS_URL": redis_url, "FLASHSALE_POSTGRES_DSN": postgres_dsn}
+    async with reservation_store(load_settings({**os.environ, **named})) as reservations:
         postgres = await asyncpg.connect(postgres_dsn)
         try:
-            yield Stores(ReservationStore(redis, load_scripts(shipped("lua"))), postgres)
+            yield Stores(reservations, postgres)
         finally:
             await postgres.close()
-    finally:
-        await redis.aclose()
 
 
 class Reading(NamedTuple):
