@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from asyncpg import Pool as AsyncpgPool
 from asyncpg.pool import PoolConnectionProxy
 
 from flashsale.domain.money import Money
+from flashsale.domain.orders import LIVE_STATES
 from flashsale.domain.sales import SaleKind, SaleState
 from flashsale.sales.errors import FieldError, ValidationFailedError
 from flashsale.sales.forms import ItemForm, SaleForm
@@ -230,3 +232,26 @@ async def end_supply(
 ) -> None:
     """Record a supply's last state, unless it has another one."""
     await database.execute(SQL["end_supply"], supply.id, state.value, shares)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderInstants:
+    """When a sale's first and last settled order came (Unix milliseconds); None: no order."""
+
+    first_ms: int | None
+    last_ms: int | None
+    settlement_lag_max_ms: int | None
+
+
+async def order_instants(database: Database, sale: SaleFacts) -> OrderInstants:
+    """The span of a sale's settled orders."""
+    row = await database.fetchrow(SQL["order_instants"], sale.id, sale.terms.hold_ms)
+    assert row is not None
+    return OrderInstants(**row)
+
+
+async def sold_out_instants(database: Database, sale: SaleFacts) -> dict[int, int]:
+    """For each item of which nothing is left: when the last unit went, in Unix milliseconds."""
+    live = [state.value for state in LIVE_STATES]
+    rows = await database.fetch(SQL["sold_out_instants"], sale.id, sale.terms.hold_ms, live)
+    return {row["item"]: row["at_ms"] for row in rows}

@@ -148,25 +148,18 @@ UPDATE sales SET revision = revision + 1 WHERE id = $1;
 -- Whether a commit is on disk when it is answered.
 SELECT current_setting('synchronous_commit');
 
--- name: orders_by_state
--- Units and money of each item and state. An order's id begins with its sale's.
-SELECT item, state, count(*) AS orders, sum(quantity)::bigint AS units,
-    sum(quantity::numeric * unit_amount)::text AS amount
-FROM orders WHERE id >= $1 AND id < $1 || '~' GROUP BY item, state ORDER BY item, state;
-
 -- name: order_instants
--- When the first and the last order that still stands were decided, and how long settling took.
+-- When the first and the last order came, and the longest that settling one took. A hold lasts
+-- equally long throughout a sale, so its end tells its beginning, which later events overwrite.
 SELECT
-    (extract(epoch FROM min(decided_at)) * 1000)::bigint AS first_ms,
-    (extract(epoch FROM max(decided_at)) * 1000)::bigint AS last_ms,
+    (extract(epoch FROM min(hold_expires_at)) * 1000)::bigint - $2::bigint AS first_ms,
+    (extract(epoch FROM max(hold_expires_at)) * 1000)::bigint - $2::bigint AS last_ms,
     (extract(epoch FROM max(settled_at - decided_at)) * 1000)::bigint AS settlement_lag_max_ms
-FROM orders WHERE id >= $1 AND id < $1 || '~';
+FROM orders WHERE id > $1 AND id < $1 || '{';
 
 -- name: sold_out_instants
--- Where nothing is left: when the last unit that is gone went.
-SELECT i.item, (extract(epoch FROM max(o.decided_at)) * 1000)::bigint AS sold_out_at_ms
+-- Items of which nothing is left, and when the last of the units that are gone went.
+SELECT i.item, (extract(epoch FROM max(o.hold_expires_at)) * 1000)::bigint - $2::bigint AS at_ms
 FROM sale_items AS i
-JOIN orders AS o ON o.id >= $1 AND o.id < $1 || '~' AND o.item = i.item
-WHERE i.sale_id = $1 AND i.live = i.capacity AND i.capacity > 0
-    AND o.state NOT IN ('expired', 'cancelled', 'rejected', 'refunded')
-GROUP BY i.item;
+JOIN orders AS o ON o.id > $1 AND o.id < $1 || '{' AND o.item = i.item AND o.state = ANY ($3::text[])
+WHERE i.sale_id = $1 AND i.live = i.capacity GROUP BY i.item;
