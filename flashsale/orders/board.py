@@ -137,6 +137,16 @@ class Board:
             with suppress(StoreError):
                 await desk.follower.catch_up()
 
+    def take_gathered(self) -> tuple[int, int]:
+        """Script calls and the reservations they decided since this was last asked."""
+        batches = requests = 0
+        for listing in self._listings.values():
+            for desk in listing.desks:
+                batches += desk.reserving.batches
+                requests += desk.reserving.commands
+                desk.reserving.batches = desk.reserving.commands = 0
+        return batches, requests
+
     async def stop(self) -> None:
         """End all background work."""
         for listing in self._listings.values():

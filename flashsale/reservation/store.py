@@ -298,6 +298,13 @@ class ReservationStore:
             raise StoreUnavailableError(f"Redis did not answer: {error}") from error
         return names
 
+    async def ping(self) -> None:
+        """Return once Redis answers; StoreUnavailableError where it does not."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+
     async def server_info(self) -> ServerInfo:
         """Version, durability settings, memory and clock of the server."""
         try:

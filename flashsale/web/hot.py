@@ -21,11 +21,13 @@ from flashsale.web.body import parse_order_body, read_body
 from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, refuse
 from flashsale.web.fast import fast
 from flashsale.web.idempotency import idempotency_key
+from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import COMMON_HEADERS
 from flashsale.web.render import order as order_json
 from flashsale.web.render import rfc3339
 from flashsale.web.server import Handler
 
+ORDER_ROUTE = "/v1/sales/{sale}/orders"
 _PREFIX = "/v1/sales/"
 _SUFFIX = "/orders"
 _SALE_END = len(_PREFIX) + SALE_ID_LENGTH
@@ -82,6 +84,15 @@ class HotRoutes:
             return await handler(request)
 
         return serve
+
+    def export(self, metrics: Metrics) -> None:
+        """Hand the counts since the last time to `metrics`."""
+        for status, count in self.answered.items():
+            metrics.counted(ORDER_ROUTE, status, count)
+        for code, count in self.refused.items():
+            metrics.refused(code, count)
+        self.answered.clear()
+        self.refused.clear()
 
     async def _order(self, request: web.BaseRequest, sale: str) -> web.StreamResponse:
         try:

@@ -1,0 +1,118 @@
+"""Clients and pools out of settings; nothing is connected at import, everything is closed again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from flashsale.config import Settings
+from flashsale.reservation.inspector import LaneInspector
+from flashsale.reservation.scripts import load_scripts
+from flashsale.reservation.store import ReservationStore
+from flashsale.shipped import shipped
+
+CONNECT_SECONDS_MAX = 10.0
+
+
+class StartError(Exception):
+    """A process cannot start; one line that says what to do."""
+
+
+@contextlib.asynccontextmanager
+async def redis_client(settings: Settings, *, block_ms: int = 0) -> AsyncIterator[Redis]:
+    """A Redis client that sends nothing twice. StartError where nothing answers."""
+    url = _required(settings, "redis_url")
+    try:
+        client = Redis.from_url(
+            url,
+            protocol=3,
+            decode_responses=True,
+            # What was lost may have taken effect: only a buyer's key may repeat it.
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=(settings.reservation.redis_timeout_ms + block_ms) / 1000,
+            socket_connect_timeout=settings.reservation.redis_timeout_ms / 1000,
+            max_connections=1000,
+        )
+    except ValueError as error:
+        raise StartError(f"FLASHSALE_REDIS_URL is no Redis URL: {error}.") from None
+    try:
+        try:
+            await client.ping()
+        except (RedisError, OSError) as error:
+            raise StartError(
+                f"Redis cannot be reached ({brief(error)}): check FLASHSALE_REDIS_URL."
+            ) from None
+        yield client
+    finally:
+        await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def postgres_pool(
+    settings: Settings, connections_max: int, **server_settings: str
+) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
+    """A pool of Postgres connections. StartError where nothing answers."""
+    dsn = _required(settings, "postgres_dsn")
+    try:
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=connections_max,
+            timeout=CONNECT_SECONDS_MAX,
+            server_settings={"application_name": "flashsale", **server_settings},
+        )
+    except (asyncpg.PostgresError, OSError, TimeoutError, ValueError) as error:
+        raise StartError(
+            f"Postgres cannot be reached ({brief(error)}): check FLASHSALE_POSTGRES_DSN."
+        ) from None
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+def _required(settings: Settings, name: str) -> str:
+    secret = getattr(settings, name)
+    if secret is None:
+        variable = f"FLASHSALE_{name.upper()}"
+        raise StartError(f"No servers are named: set {variable}, or give --data-dir.")
+    return str(secret.get_secret_value())
+
+
+def brief(error: BaseException) -> str:
+    """What went wrong, on one line."""
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+@contextlib.asynccontextmanager
+async def reservation_store(settings: Settings) -> AsyncIterator[ReservationStore]:
+    """The store of every process."""
+    async with redis_client(settings) as redis:
+        store = ReservationStore(
+            redis,
+            load_scripts(shipped("lua")),
+            links_max=settings.reservation.redis_connections_max,
+            timeout_ms=settings.reservation.redis_timeout_ms,
+        )
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@contextlib.asynccontextmanager
+async def lane_inspector(settings: Settings) -> AsyncIterator[LaneInspector]:
+    """What audits read Redis with."""
+    async with redis_client(settings) as redis:
+        yield LaneInspector(redis)
