@@ -30,8 +30,8 @@ class Pace:
     batch_rows_max: int = 4000
     #: Transactions of one lane at the same time: one is read and planned while the other commits.
     in_flight_max: int = 2
-    #: After a small batch, how long to let the next one gather: transactions cost more than rows.
-    gather_ms: int = 20
+    #: After a small batch, how long the next one gathers: a transaction costs as much as 100 rows.
+    gather_ms: int = 50
     #: How long one read waits for the first entry; a stop waits as long.
     block_ms: int = 1000
     #: How often to look for entries that a dead worker left.
