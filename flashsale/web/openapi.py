@@ -35,6 +35,7 @@ class Auth(StrEnum):
     ADMIN = "admin"
 
 
+_KEYWORDS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 _TAGS = (("/v1/merchant/", "Merchants"), ("/v1/", "Buyers"), ("/", "Operations"))
 _TOKEN_REFUSALS = ("token_too_long", "token_invalid", "token_expired")
 _KEY_REFUSALS = ("token_too_long", "api_key_invalid", "scope_missing")
@@ -125,13 +126,37 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
         "paths": dict(paths),
         "components": {
-            "schemas": definitions.get("$defs", {}),
+            "schemas": _standard(definitions.get("$defs", {})),
             "securitySchemes": {
                 "buyer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "merchant": {"type": "http", "scheme": "bearer", "bearerFormat": "fs_…"},
             },
         },
     }
+
+
+def _standard(schema: Any) -> Any:
+    """A schema of pydantic's in the words of JSON Schema 2020-12 alone.
+
+    Behind a validator of ours it leaves bounds as `ge` and `le`, and behind a hidden null the
+    default null: both would mislead whoever generates a client.
+    """
+    if isinstance(schema, list):
+        return [_standard(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {_keyword(name): _standard(each) for name, each in schema.items()}
+    if plain.get("default", ...) is None and not _may_be_null(plain):
+        del plain["default"]
+    return plain
+
+
+def _keyword(name: str) -> str:
+    return _KEYWORDS.get(name, name)
+
+
+def _may_be_null(schema: Mapping[str, Any]) -> bool:
+    return any(each.get("type") == "null" for each in [schema, *schema.get("anyOf", ())])
 
 
 def _name(model: type[BaseModel]) -> str:
@@ -210,7 +235,7 @@ def _query(model: type[BaseModel] | None) -> list[dict[str, Any]]:
         return []
     schema: Mapping[str, Any] = model.model_json_schema()
     return [
-        {"name": name, "in": "query", "required": False, "schema": each}
+        {"name": name, "in": "query", "required": False, "schema": _standard(each)}
         for name, each in schema["properties"].items()
     ]
 

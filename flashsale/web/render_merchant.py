@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flashsale.access.api_keys import ApiKeyRecord
-from flashsale.domain.orders import is_live
 from flashsale.domain.stock import Stock
+from flashsale.sales.report import ItemReport, SaleReport
 from flashsale.sales.values import ItemFacts, SaleFacts, Supply
-from flashsale.settlement.ledger import OrderRow, ReportLine
+from flashsale.settlement.ledger import OrderRow
 from flashsale.web.render import money, rfc3339, rfc3339_of
 
 CSV_COLUMNS = (
@@ -55,7 +55,7 @@ def _item(item: ItemFacts, stock: Stock | None) -> dict[str, Any]:
         "name": item.name,
         "price": money(item.price),
         "supply": item.capacity,
-        "ships_at": None if item.ships_at_ms is None else rfc3339(item.ships_at_ms),
+        "ships_at": _instant(item.ships_at_ms),
         "stock": None if stock is None else _stock(stock),
     }
 
@@ -130,38 +130,48 @@ def plain_cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
-def report(facts: SaleFacts, lines: Sequence[ReportLine], now_ms: int) -> dict[str, Any]:
-    """What Postgres has of a sale, item by item: orders, units and money in each state."""
-    by_item: dict[int, list[ReportLine]] = {item.item: [] for item in facts.items}
-    for line in lines:
-        by_item[line.item].append(line)
+def report(done: SaleReport) -> dict[str, Any]:
+    """What a sale has come to, item by item: orders, units and money in each state."""
     return {
-        "sale_id": facts.id,
-        "state": facts.visible_state(now_ms).value,
-        "generated_at": rfc3339(now_ms),
-        "items": [_report_item(item, by_item[item.item]) for item in facts.items],
+        "sale_id": done.sale_id,
+        "name": done.name,
+        "state": done.state.value,
+        "starts_at": rfc3339(done.starts_at_ms),
+        "ends_at": rfc3339(done.ends_at_ms),
+        "durability": done.durability,
+        "items": [_report_item(item) for item in done.items],
+        "supplies": [supply(each) for each in done.supplies],
+        "sold_out_at": _instant(done.sold_out_at_ms),
+        "first_order_at": _instant(done.first_order_at_ms),
+        "last_order_at": _instant(done.last_order_at_ms),
+        "settlement_lag_max_ms": done.settlement_lag_max_ms,
     }
 
 
-def _report_item(item: ItemFacts, lines: Sequence[ReportLine]) -> dict[str, Any]:
-    live = [line for line in lines if is_live(line.state)]
-    currency = item.price.currency
+def _report_item(item: ItemReport) -> dict[str, Any]:
     return {
         "sku": item.sku,
-        "supply": item.capacity,
-        "live_orders": sum(line.orders for line in live),
-        "live_units": sum(line.units for line in live),
-        "live_amount": {"amount": sum(line.amount for line in live), "currency": currency},
+        "name": item.name,
+        "supply": item.supply,
+        "unsold": item.unsold,
+        "live_orders": item.live_orders,
+        "live_units": item.live_units,
+        "live_amount": {"amount": item.live_amount, "currency": item.currency},
+        "sold_out_at": _instant(item.sold_out_at_ms),
         "states": [
             {
-                "state": line.state.value,
-                "orders": line.orders,
-                "units": line.units,
-                "amount": {"amount": line.amount, "currency": currency},
+                "state": each.state.value,
+                "orders": each.orders,
+                "units": each.units,
+                "amount": {"amount": each.amount, "currency": item.currency},
             }
-            for line in lines
+            for each in item.states
         ],
     }
+
+
+def _instant(instant_ms: int | None) -> str | None:
+    return None if instant_ms is None else rfc3339(instant_ms)
 
 
 def api_key(record: ApiKeyRecord) -> dict[str, Any]:

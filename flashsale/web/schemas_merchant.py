@@ -121,10 +121,13 @@ class ItemReport(View):
     """One SKU: what was given, and what is set aside or sold of it."""
 
     sku: str
+    name: str
     supply: int
+    unsold: int
     live_orders: int
     live_units: int
     live_amount: Money
+    sold_out_at: datetime | None
     states: list[StateReport]
 
 
@@ -132,9 +135,17 @@ class SaleReport(View):
     """What Postgres has of a sale; orders of the last moments follow within a second."""
 
     sale_id: str
+    name: str
     state: SaleState
-    generated_at: datetime
+    starts_at: datetime
+    ends_at: datetime
+    durability: Literal["strict", "relaxed"]
     items: list[ItemReport]
+    supplies: list[SupplyView]
+    sold_out_at: datetime | None
+    first_order_at: datetime | None
+    last_order_at: datetime | None
+    settlement_lag_max_ms: int | None
 
 
 class ApiKeyForm(Form):

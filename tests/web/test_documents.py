@@ -49,6 +49,28 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
             assert placed == set(re.findall(r"{(\w+)}", path))
 
 
+def test_schemas_speak_json_schema_only() -> None:
+    words = {"type", "title", "description", "properties", "required", "additionalProperties"}
+    words |= {"items", "anyOf", "$ref", "enum", "const", "default", "format", "pattern", "examples"}
+    words |= {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"}
+
+    def check(schema: dict) -> None:
+        assert set(schema) <= words, set(schema) - words
+        if schema.get("default", ...) is None:
+            assert {"type": "null"} in schema["anyOf"]
+        inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+        for value in (schema.get("items"), schema.get("additionalProperties")):
+            inner += [value] if isinstance(value, dict) else []
+        for each in inner:
+            check(each)
+
+    schemas = document(ROUTES)["components"]["schemas"]
+    for schema in schemas.values():
+        check(schema)
+    quantity = schemas["OrderForm"]["properties"]["quantity"]
+    assert (quantity["minimum"], quantity["maximum"]) == (1, 1_000_000_000)
+
+
 def test_every_refusal_is_announced_somewhere() -> None:
     announced = {code for route in ROUTES for code in route.codes()}
     house_rules = {"not_found", "method_not_allowed", "bad_request", "header_too_large"}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
+from flashsale.sales.report import report
 from flashsale.web import render_merchant as render
 from flashsale.web.auth import API_KEY
 from flashsale.web.deps import DEPS
@@ -32,7 +33,7 @@ async def read_report(request: web.Request) -> web.Response:
     """What a sale has come to, item by item."""
     deps = request.app[DEPS]
     sale = await deps.sales.get(request[API_KEY].merchant_id, sale_in_path(request))
-    return json_response(render.report(sale, await deps.ledger.report(sale.id), deps.now_ms()))
+    return json_response(render.report(await report(deps.ledger.pool, sale, deps.now_ms())))
 
 
 async def export_orders(request: web.Request) -> web.StreamResponse:
