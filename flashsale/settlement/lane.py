@@ -112,6 +112,8 @@ class LaneSettlement:
 
     async def _reclaim(self, stop: asyncio.Event | None) -> None:
         self._reclaimed_at = time.monotonic()
+        # In an outage workers would take each other's entries in turn, until they looked poisonous.
+        await self.settler.check()
         while (delivery := await self.reader.reclaim(self._read_entries())).size:
             await self._keep(delivery, stop)
 

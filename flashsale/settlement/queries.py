@@ -33,17 +33,16 @@ SQL = load_queries(Path(__file__).with_name("queries.sql"))
 
 
 class LaneToRead(NamedTuple):
-    """A lane that exists in Redis; `running`: its sale may still sell."""
+    """A lane that exists in Redis."""
 
     sale: str
     lane: int
-    running: bool
 
 
 async def lanes_to_read(connection: Connection) -> list[LaneToRead]:
     """Every lane of every sale that is armed and not retired."""
     return [
-        LaneToRead(row["id"], lane, row["running"])
+        LaneToRead(row["id"], lane)
         for row in await connection.fetch(SQL["lanes_to_read"])
         for lane in range(row["lanes"])
     ]

@@ -5,10 +5,8 @@
 SELECT item, price_amount FROM sale_items WHERE sale_id = $1;
 
 -- name: lanes_to_read
--- Sales whose lanes exist in Redis; those that run come first.
-SELECT id, lanes, state IN ('scheduled', 'open', 'paused') AS running
-FROM sales WHERE armed_at IS NOT NULL AND retired_at IS NULL
-ORDER BY 3 DESC, starts_at, id;
+-- Sales whose lanes exist in Redis.
+SELECT id, lanes FROM sales WHERE armed_at IS NOT NULL AND retired_at IS NULL ORDER BY starts_at, id;
 
 -- name: lock_orders
 -- Orders that a batch may change, locked in the order in which every worker locks them.

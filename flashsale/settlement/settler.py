@@ -48,6 +48,10 @@ class Settler:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
+    async def check(self) -> None:
+        """Raise what keeps Postgres from being asked."""
+        await self._pool.fetchval("SELECT 1")
+
     async def settle(self, catalogue: Catalogue, lane: int, delivery: Delivery) -> Settled:
         """Put a delivery into Postgres: orders, counters, or dead letters.
 

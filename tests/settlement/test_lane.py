@@ -224,6 +224,17 @@ async def test_an_outage_of_postgres_is_waited_out_without_wearing_entries(lane:
     assert await lane.states() == {"a": "confirmed"}
 
 
+async def test_nothing_is_taken_over_while_postgres_is_away(lane: Lane) -> None:
+    await lane.append(("R", "a"))
+    await lane.reader("other").read_new(10)
+    async with asyncpg.create_pool(host="/nowhere", min_size=0) as unreachable:
+        work = settlement(lane, Log(lane), lane.reader("one", reclaim_idle_ms=0))
+        work.settler = Settler(unreachable)
+        with pytest.raises(OSError, match="No such file"):
+            await work.drain()
+    assert (await lane.reader().pending()).by_consumer == {"other": 1}
+
+
 async def test_a_flushed_redis_is_read_from_the_beginning_again(lane: Lane) -> None:
     stop, log = asyncio.Event(), Log(lane)
     running = asyncio.create_task(settlement(lane, log).run(stop))
@@ -253,17 +264,16 @@ async def test_stopping_finishes_what_is_in_flight(lane: Lane) -> None:
 async def test_stopping_in_an_outage_leaves_entries_pending(lane: Lane) -> None:
     stop, log = asyncio.Event(), Log(lane)
     await lane.append(("R", "a"))
-    async with asyncpg.create_pool(host="/nowhere", min_size=0) as unreachable:
-        work = settlement(lane, log)
-        work.settler = Settler(unreachable)
-        running = asyncio.create_task(work.run(stop))
+    await lane.pool.execute("ALTER TABLE orders RENAME TO elsewhere")
+    running = asyncio.create_task(settlement(lane, log).run(stop))
 
-        async def tried() -> bool:
-            return bool(log.troubles)
+    async def tried() -> bool:
+        return bool(log.troubles)
 
-        await until(tried)
-        stop.set()
-        await running
+    await until(tried)
+    stop.set()
+    await running
+    await lane.pool.execute("ALTER TABLE elsewhere RENAME TO orders")
     assert (await lane.reader().pending()).entries == 1
     await settlement(lane, log).drain()
     assert await all_settled(lane)
