@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from flashsale.demo.launch import LaunchError
+from flashsale.clients import StartError
 from flashsale.embedded.errors import EmbeddedError
 from loadtest.profiles import PROFILES
 from loadtest.run import run_profile
@@ -39,7 +39,7 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except (LaunchError, EmbeddedError) as error:
+    except (StartError, EmbeddedError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from flashsale.demo.launch import announce, audit
 from flashsale.demo.stores import Reading, Stores, Watch, open_stores
 from flashsale.embedded.credentials import Credentials
 from flashsale.embedded.errors import CredentialsError
+from flashsale.shipped import shipped
 from flashsale.supervisor import engine
 from loadtest.checks import check_audit, check_failures, check_orders, check_settled
 from loadtest.history import read_ending, read_history
@@ -95,7 +96,13 @@ async def _some_engine(data_dir: Path | None, web_processes: int) -> AsyncIterat
             return
     folder = data_dir or Path(tempfile.mkdtemp(prefix="flashsale-loadtest-"))
     try:
-        async with engine(folder, host="127.0.0.1", port=0, web_processes=web_processes) as running:
+        async with engine(
+            folder,
+            host="127.0.0.1",
+            port=0,
+            web_processes=web_processes,
+            redis_config=shipped("config") / "redis.conf",
+        ) as running:
             yield running.credentials
     finally:
         if data_dir is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import signal
 import tempfile
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ async def run_demo(
             async with engine(folder, host=host, port=port, web_processes=web_processes) as started:
                 outcome = await hold_launch(started.credentials, folder, scene, web_processes)
                 live.stop()
+                if not console.is_terminal:
+                    console.line()
                 console.print(summary(outcome))
                 console.print(f"Report: {save_report(folder, outcome)}")
                 if picture is not None:
@@ -93,7 +96,7 @@ async def hold_launch(
             answers = _reports_folder(folder) / f"{launch.sale}-answered.txt"
             load = await show.drive(_plan(credentials, launch, answers))
             scene.stage = "sold out; settling"
-            settled_seconds = await show.settled()
+            settled_seconds = await show.settled(watching)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -175,7 +178,8 @@ class _Show:
         self.windows.append(window)
         counts, scene = window["counts"], self.scene
         reserved = counts.get("order", {}).get("reserved", 0)
-        scene.rates.append(reserved / max(window["at"] - before, 0.001))
+        if reserved:
+            scene.rates.append(reserved / max(window["at"] - before, 0.001))
         scene.answered += sum(sum(kind.values()) for kind in counts.values())
         scene.refused += sum(counts.get("refused", {}).values())
         if window["order_latency"]["count"]:
@@ -183,12 +187,19 @@ class _Show:
             scene.p99_ms = window["order_latency"]["p99_ms"]
             scene.stage = "selling"
 
-    async def settled(self) -> float | None:
-        """Seconds from the opening until Postgres had everything; None where it takes too long."""
-        try:
-            async with asyncio.timeout(SETTLE_SECONDS_MAX):
-                await self.complete.wait()
-        except TimeoutError:
+    async def settled(self, watching: asyncio.Task[None]) -> float | None:
+        """Seconds from the opening until Postgres had everything; None where it takes too long.
+
+        Raises what ended `watching`, should it have ended.
+        """
+        complete = asyncio.create_task(self.complete.wait())
+        done, _ = await asyncio.wait(
+            {complete, watching}, timeout=SETTLE_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED
+        )
+        complete.cancel()
+        if watching in done:
+            await watching
+        if complete not in done:
             return None
         assert self.target is not None
         return next(each.at for each in self.readings if each.settled >= self.target)
@@ -217,6 +228,10 @@ def _keep_only_reports(folder: Path) -> None:
 
 
 async def _stay(console: Console, credentials: Credentials) -> None:
+    """Leave everything running until SIGINT or SIGTERM, either of which is a good end."""
     console.print(f"Still running: {credentials.base_url}/docs and {credentials.console_url}")
     console.print(f"Console password: {credentials.console_password}. Ctrl-C ends it.")
-    await asyncio.Event().wait()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, stop.set)
+    await stop.wait()

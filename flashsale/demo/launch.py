@@ -13,6 +13,7 @@ import aiohttp
 import asyncpg
 
 from flashsale.access.queries import load_buyer_keys
+from flashsale.clients import StartError
 from flashsale.embedded.credentials import Credentials
 
 SKU = "phone-black-128"
@@ -20,7 +21,7 @@ PRICE = {"amount": 199_900, "currency": "CNY"}
 CALL_SECONDS_MAX = 10.0
 
 
-class LaunchError(Exception):
+class LaunchError(StartError):
     """The launch cannot be held; one line that says why."""
 
 

@@ -9,13 +9,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from flashsale.clients import StartError
 from flashsale.demo.plan import Plan
 
 LINE_BYTES_MAX = 1 << 20
 END_SECONDS_MAX = 5.0
 
 
-class LoadError(Exception):
+class LoadError(StartError):
     """The driver ended without a result; one line that says why."""
 
 

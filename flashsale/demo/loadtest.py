@@ -11,10 +11,11 @@ import os
 import sys
 from pathlib import Path
 
+from flashsale.clients import StartError
 from flashsale.shipped import shipped
 
 
-class LocustMissingError(Exception):
+class LocustMissingError(StartError):
     """Locust is not installed; one line that says what to do."""
 
 
@@ -32,17 +33,21 @@ async def run_profile(
     """
     if importlib.util.find_spec("locust") is None:
         raise LocustMissingError("Load tests need locust: pip install 'flashsale[load]'.")
-    folder = shipped("loadtest")
     options = {"--minutes": minutes, "--data-dir": data_dir, "--results": results}
     given = [part for name, value in options.items() if value for part in (name, str(value))]
-    before = os.environ.get("PYTHONPATH")
+    return await _run("loadtest", name, *given, "--web-processes", str(web_processes))
+
+
+async def run_bench(*, quick: bool = False) -> int:
+    """Run the benchmarks of `loadtest/`; FileNotFoundError where the folder is missing."""
+    return await _run("loadtest.bench", *(["--quick"] if quick else []))
+
+
+async def _run(module: str, *arguments: str) -> int:
+    parent = str(shipped("loadtest").parent)
+    path = os.pathsep.join(filter(None, (parent, os.environ.get("PYTHONPATH"))))
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "loadtest", name, *given, "--web-processes", str(web_processes)),
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(folder.parent), before))),
-        },
+        sys.executable, "-m", module, *arguments, env={**os.environ, "PYTHONPATH": path}
     )
     try:
         return await process.wait()

@@ -54,7 +54,7 @@ class Scene:
         bars.add_row("rate", Text(sparkline(self.rates), "cyan"), f"{self._rate():,.0f} orders/s")
         facts = (
             f"{self.seconds:.1f} s   lag {self.lag_seconds:.2f} s   "
-            f"answer p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms   "
+            f"answered in {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms\n"
             f"{self.answered:,} requests, {self.refused:,} refused"
         )
         title = f"flashsale demo · {self.stage}"
