@@ -1,0 +1,1 @@
+"""Reconciliation: holds the two stores against each other and says what differs; mends nothing."""

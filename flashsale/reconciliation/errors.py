@@ -1,0 +1,29 @@
+"""The exceptions of reconciliation; what an audit finds is never one of them.
+
+ReconciliationError
+├── UnknownSaleError   there is no sale of that id
+└── NoCutError         the sale changed faster than both stores could be read
+"""
+
+from __future__ import annotations
+
+
+class ReconciliationError(Exception):
+    """An audit that could not be made; one plain line."""
+
+
+class UnknownSaleError(ReconciliationError):
+    """There is no sale of that id."""
+
+    def __init__(self, sale_id: str) -> None:
+        super().__init__(f"There is no sale {sale_id!r}. Nothing was audited.")
+
+
+class NoCutError(ReconciliationError):
+    """Entries were settled and trimmed faster than they could be read, again and again."""
+
+    def __init__(self, sale_id: str) -> None:
+        super().__init__(
+            f"Sale {sale_id} changes faster than both stores can be read: nothing was judged."
+            " Try again."
+        )

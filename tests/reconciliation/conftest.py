@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.reconciliation.scene import Scene, open_scene
+from tests.sales.shop import migrated
+
+
+@pytest.fixture(scope="package")
+async def schema(new_database) -> AsyncIterator[str]:
+    async with migrated(new_database) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def scene(schema, new_database, redis_db, redis_url) -> AsyncIterator[Scene]:
+    """One lane, nothing reserved."""
+    async with new_database(template=schema) as dsn, open_scene(dsn, redis_url) as opened:
+        yield opened
