@@ -233,7 +233,15 @@ def doctor(data_dir: DataDir = None) -> int:
     """Check servers, durability, clocks and versions, and say what to set."""
     from flashsale.reconciliation.doctor import examine, render_findings  # noqa: PLC0415
 
-    findings = _run(examine(_settings(data_dir), data_dir))
+    settings = _settings(data_dir)
+    looking = examine(
+        _plain(settings.redis_url),
+        _plain(settings.postgres_dsn),
+        connections_max=settings.web.connections_max,
+        data_dir=data_dir,
+        relaxed=settings.durability == "relaxed",
+    )
+    findings = _run(looking)
     Console().print(render_findings(findings))
     return int(any(finding.failed for finding in findings))
 

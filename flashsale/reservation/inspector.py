@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.exceptions import RedisError, ResponseError
 
@@ -56,13 +58,20 @@ class RawEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RedisServerFacts:
-    """What the doctor wants to know beyond the store's ServerInfo. `memory_limit_bytes` 0: none."""
+    """What the doctor wants to know of a server. `memory_limit_bytes` 0: none is set.
+
+    A setting is None where the server does not let us read it.
+    """
 
     name: str
     version: str
+    now_ms: int
     memory_used_bytes: int
     memory_limit_bytes: int
     memory_total_bytes: int
+    appendonly: str | None
+    appendfsync: str | None
+    maxmemory_policy: str | None
 
 
 class LaneInspector:
@@ -139,16 +148,44 @@ class LaneInspector:
         ]
 
     async def server(self) -> RedisServerFacts:
-        """Which server this is, and its memory."""
+        """Which server this is, what it promises, its memory and its clock."""
         async with _answered():
             info = await self._redis.info()
+            try:
+                settings = await self._redis.config_get(
+                    "appendonly", "appendfsync", "maxmemory-policy"
+                )
+            except ResponseError:
+                settings = {}  # managed servers often keep CONFIG to themselves
+            seconds, micros = await self._redis.time()
         return RedisServerFacts(
             name="Valkey" if "valkey_version" in info else "Redis",
             version=str(info.get("valkey_version") or info["redis_version"]),
+            now_ms=int(seconds) * 1000 + int(micros) // 1000,
             memory_used_bytes=int(info["used_memory"]),
             memory_limit_bytes=int(info["maxmemory"]),
             memory_total_bytes=int(info["total_system_memory"]),
+            appendonly=settings.get("appendonly"),
+            appendfsync=settings.get("appendfsync"),
+            maxmemory_policy=settings.get("maxmemory-policy"),
         )
+
+
+@contextlib.asynccontextmanager
+async def inspector_of(url: str, *, timeout_ms: int) -> AsyncIterator[LaneInspector]:
+    """An inspector with a client of its own; whether anybody answers, its first call shows.
+
+    Raises ValueError where `url` is no Redis URL.
+    """
+    async with Redis.from_url(
+        url,
+        protocol=3,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=timeout_ms / 1000,
+        socket_connect_timeout=timeout_ms / 1000,
+    ) as redis:
+        yield LaneInspector(redis)
 
 
 @contextlib.asynccontextmanager
