@@ -33,6 +33,10 @@ class Listing:
     desks: list[LaneDesk] = field(default_factory=list)
     items: dict[str, ItemFacts] = field(default_factory=dict)
 
+    def readings(self) -> tuple[object, ...]:
+        """What the public sees is made of; another identity, another state."""
+        return self.facts, *(desk.follower.known for desk in self.desks)
+
     @property
     def capacity(self) -> list[int]:
         """Units given to each item, as last read."""

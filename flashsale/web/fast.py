@@ -49,7 +49,7 @@ class FastResponse:
         """Write everything at once."""
         head, body = self._bytes
         ending = b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n"
-        transport = self._writer.transport  # type: ignore[attr-defined]
+        transport = self._writer.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
         transport.write(head + ending + body)

@@ -6,16 +6,21 @@ middleware, per-request metrics and header maps.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
+from operator import is_not
+from typing import NamedTuple
 
 import orjson
 from aiohttp import web
 
 from flashsale.domain.identity import SALE_ID_LENGTH
+from flashsale.orders.board import Listing
 from flashsale.orders.service import OrderDesk
 from flashsale.orders.values import Placed, Refusal
+from flashsale.web.api.public import public_sale
 from flashsale.web.auth import Access
 from flashsale.web.body import parse_order_body, read_body
 from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, refuse
@@ -23,13 +28,17 @@ from flashsale.web.fast import fast
 from flashsale.web.idempotency import idempotency_key
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import COMMON_HEADERS
+from flashsale.web.render import SHARED_BRIEFLY, entity_tag, has_already, lasting, refusal
 from flashsale.web.render import order as order_json
-from flashsale.web.render import rfc3339
 from flashsale.web.server import Handler
 
 ORDER_ROUTE = "/v1/sales/{sale}/orders"
 _PREFIX = "/v1/sales/"
 _SUFFIX = "/orders"
+SALE_ROUTE = "/v1/sales/{sale}"
+#: How long a rendered sale is handed out: its clock is that old at most.
+PAGE_SECONDS = 0.05
+PAGES_MAX = 1000
 _SALE_END = len(_PREFIX) + SALE_ID_LENGTH
 _ORDER_PATH_LENGTH = _SALE_END + len(_SUFFIX)
 
@@ -44,14 +53,24 @@ _REPLAYED_FIELDS = _ORDER_FIELDS + "Idempotency-Replayed: true\r\n"
 
 
 @lru_cache(maxsize=1024)
-def _refusal(refusal: Refusal) -> tuple[int, str, bytes]:
-    extra = {"starts_at": rfc3339(refusal.starts_at_ms)} if refusal.starts_at_ms else {}
-    return _parts(Problem(refusal.code, extra=extra))
+def _refusal(refused: Refusal, second: int) -> tuple[int, str, bytes]:
+    # Retry-After counts seconds, so one rendering a second serves everybody.
+    return _parts(refusal(refused, second * 1000))
 
 
 def _parts(problem: Problem) -> tuple[int, str, bytes]:
     headers = {**COMMON_HEADERS, "Content-Type": PROBLEM_MEDIA_TYPE, **problem.all_headers()}
     return problem.status, header_lines(headers), problem.body()
+
+
+class Page(NamedTuple):
+    """A public sale, rendered from `readings`; good while they are the newest, and until then."""
+
+    readings: tuple[object, ...]
+    until: float
+    tag: str
+    fields: str
+    body: bytes
 
 
 class HotRoutes:
@@ -66,7 +85,8 @@ class HotRoutes:
         self._access = access
         self._desk = desk
         self._problem_of = problem_of
-        self.answered: Counter[int] = Counter()
+        self._pages: dict[str, Page] = {}
+        self.answered: Counter[tuple[str, int]] = Counter()
         self.refused: Counter[str] = Counter()
 
     def front(self, handler: Handler) -> Handler:
@@ -74,48 +94,84 @@ class HotRoutes:
 
         async def serve(request: web.BaseRequest) -> web.StreamResponse:
             path = request.raw_path
-            if (
-                len(path) == _ORDER_PATH_LENGTH
-                and request.method == "POST"
-                and path.startswith(_PREFIX)
-                and path.endswith(_SUFFIX)
-            ):
-                return await self._order(request, path[len(_PREFIX) : _SALE_END])
+            if path.startswith(_PREFIX):
+                sale = path[len(_PREFIX) : _SALE_END]
+                if len(path) == _ORDER_PATH_LENGTH:
+                    if request.method == "POST" and path.endswith(_SUFFIX):
+                        return await self._order(request, sale)
+                elif len(path) == _SALE_END and request.method == "GET":
+                    return await self._sale(request, sale)
             return await handler(request)
 
         return serve
 
     def export(self, metrics: Metrics) -> None:
         """Hand the counts since the last time to `metrics`."""
-        for status, count in self.answered.items():
-            metrics.counted(ORDER_ROUTE, status, count)
+        for (route, status), count in self.answered.items():
+            metrics.counted(route, status, count)
         for code, count in self.refused.items():
             metrics.refused(code, count)
         self.answered.clear()
         self.refused.clear()
 
+    async def _sale(self, request: web.BaseRequest, sale: str) -> web.StreamResponse:
+        try:
+            page = await self._page(sale)
+        except Exception as error:  # noqa: BLE001 - the one place where every fault ends
+            return self._refuse(SALE_ROUTE, self._problem_of(error))
+        known = request.headers.get("If-None-Match")
+        status = 200 if known is None or not has_already(known, page.tag) else 304
+        self.answered[SALE_ROUTE, status] += 1
+        return fast(status, page.fields, page.body if status == 200 else b"")
+
+    async def _page(self, sale: str) -> Page:
+        listing = await self._desk.board.listing(sale)
+        if listing is None:
+            raise refuse("unknown_sale")
+        page = self._pages.get(sale)
+        if (
+            page is None
+            or page.until < time.monotonic()
+            or any(map(is_not, page.readings, listing.readings()))
+        ):
+            page = await self._render(sale, listing)
+        return page
+
+    async def _render(self, sale: str, listing: Listing) -> Page:
+        value = await public_sale(self._desk.board, listing, int(time.time() * 1000))
+        tag = entity_tag(lasting(value))
+        headers = {**COMMON_HEADERS, **SHARED_BRIEFLY, "ETag": f"W/{tag}"}
+        fields = header_lines({**headers, "Content-Type": "application/json"})
+        page = Page(
+            listing.readings(), time.monotonic() + PAGE_SECONDS, tag, fields, orjson.dumps(value)
+        )
+        if len(self._pages) >= PAGES_MAX:
+            self._pages.clear()
+        self._pages[sale] = page
+        return page
+
     async def _order(self, request: web.BaseRequest, sale: str) -> web.StreamResponse:
         try:
             answer = await self._place(request, sale)
         except Exception as error:  # noqa: BLE001 - the one place where every fault ends
-            return self._refuse(self._problem_of(error))
+            return self._refuse(ORDER_ROUTE, self._problem_of(error))
         if isinstance(answer, Problem):
-            return self._refuse(answer)
+            return self._refuse(ORDER_ROUTE, answer)
         if isinstance(answer, Refusal):
             self.refused[answer.code] += 1
-            status, fields, body = _refusal(answer)
-            self.answered[status] += 1
+            status, fields, body = _refusal(answer, int(time.time()))
+            self.answered[ORDER_ROUTE, status] += 1
             return fast(status, fields, body)
-        self.answered[201] += 1
+        self.answered[ORDER_ROUTE, 201] += 1
         order = answer.order
         fields = _REPLAYED_FIELDS if answer.replayed else _ORDER_FIELDS
         return fast(
             201, f"{fields}Location: /v1/orders/{order.id}\r\n", orjson.dumps(order_json(order))
         )
 
-    def _refuse(self, problem: Problem) -> web.StreamResponse:
+    def _refuse(self, route: str, problem: Problem) -> web.StreamResponse:
         self.refused[problem.code] += 1
-        self.answered[problem.status] += 1
+        self.answered[route, problem.status] += 1
         return fast(*_parts(problem))
 
     async def _place(self, request: web.BaseRequest, sale: str) -> Placed | Refusal | Problem:

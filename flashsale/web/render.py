@@ -19,6 +19,8 @@ from flashsale.sales.values import ItemFacts, SaleFacts
 from flashsale.web.errors import Problem
 
 _T = TypeVar("_T", covariant=True)  # noqa: PLC0105 - Listed and page share it
+#: For public answers, which anyone between may keep for a second.
+SHARED_BRIEFLY = {"Cache-Control": "public, max-age=1"}
 _NOTHING_SELLS = frozenset({SaleState.CLOSED, SaleState.CANCELLED})
 
 
@@ -118,6 +120,11 @@ def _public_item(facts: SaleFacts, item: ItemFacts, shown: Availability) -> dict
     return {**answer, "supply": item.capacity} if facts.published_supply else answer
 
 
+def lasting(sale: Mapping[str, Any]) -> dict[str, Any]:
+    """What matters of a public sale: all but the clock."""
+    return {name: value for name, value in sale.items() if name != "server_time"}
+
+
 class Listed(Protocol[_T]):
     """A page as the capabilities answer it."""
 
@@ -140,12 +147,22 @@ def cacheable(request: web.Request, value: Mapping[str, Any], matters: Any) -> w
 
     `matters` is what the validator (RFC 9110, 8.8.1) covers; a clock in the answer is left out.
     """
-    tag = f'"{blake2b(orjson.dumps(matters), digest_size=9).hexdigest()}"'
-    headers = {"ETag": f"W/{tag}", "Cache-Control": "public, max-age=1"}
-    known = request.headers.get("If-None-Match", "").split(",")
-    if any(each.strip().removeprefix("W/") in {tag, "*"} for each in known):
+    tag = entity_tag(matters)
+    headers = {"ETag": f"W/{tag}", **SHARED_BRIEFLY}
+    if has_already(request.headers.get("If-None-Match"), tag):
         return web.Response(status=304, headers=headers)
     return json_response(value, headers=headers)
+
+
+def entity_tag(matters: Any) -> str:
+    """What tells two states of a public answer apart, quoted."""
+    return f'"{blake2b(orjson.dumps(matters), digest_size=9).hexdigest()}"'
+
+
+def has_already(if_none_match: str | None, tag: str) -> bool:
+    """Whether a caller's If-None-Match names the state of `tag`."""
+    known = (if_none_match or "").split(",")
+    return any(each.strip().removeprefix("W/") in {tag, "*"} for each in known)
 
 
 def json_response(

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from flashsale.domain.sales import SaleState
-from flashsale.orders.board import Listing
+from flashsale.orders.board import Board, Listing
 from flashsale.sales.values import SaleFacts
 from flashsale.web import render
 from flashsale.web.deps import DEPS, WebDeps
@@ -25,7 +25,7 @@ async def list_sales(request: web.Request) -> web.Response:
     now_ms = deps.now_ms()
     items = [await _listed(deps, facts, now_ms) for facts in listed.items]
     value = {"items": items, "next_cursor": listed.next_cursor}
-    return render.cacheable(request, value, [*map(_lasting, items), listed.next_cursor])
+    return render.cacheable(request, value, [*map(render.lasting, items), listed.next_cursor])
 
 
 async def _listed(deps: WebDeps, facts: SaleFacts, now_ms: int) -> dict[str, Any]:
@@ -33,7 +33,7 @@ async def _listed(deps: WebDeps, facts: SaleFacts, now_ms: int) -> dict[str, Any
     if facts.visible_state(now_ms) in _SELLING:
         listing = await deps.desk.board.listing(facts.id)
         if listing is not None:
-            return await _public(deps, listing, now_ms)
+            return await public_sale(deps.desk.board, listing, now_ms)
     return render.public_sale(facts, available=(), capacity=(), now_ms=now_ms)
 
 
@@ -43,22 +43,19 @@ async def read_sale(request: web.Request) -> web.Response:
     listing = await deps.desk.board.listing(sale_in_path(request))
     if listing is None:
         raise refuse("unknown_sale")
-    value = await _public(deps, listing, deps.now_ms())
-    return render.cacheable(request, value, _lasting(value))
+    value = await public_sale(deps.desk.board, listing, deps.now_ms())
+    return render.cacheable(request, value, render.lasting(value))
 
 
-async def _public(deps: WebDeps, listing: Listing, now_ms: int) -> dict[str, Any]:
+async def public_sale(board: Board, listing: Listing, now_ms: int) -> dict[str, Any]:
+    """The public facts of a listed sale; its lanes are read where they were not yet."""
     facts = listing.facts
     assert facts is not None, "the board lists only sales with facts"
     if facts.armed and not facts.retired and not listing.available:
-        await deps.desk.board.refresh(listing)
+        await board.refresh(listing)
     return render.public_sale(
         facts, available=listing.available, capacity=listing.capacity, now_ms=now_ms
     )
-
-
-def _lasting(sale: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in sale.items() if name != "server_time"}
 
 
 async def read_time(request: web.Request) -> web.Response:
