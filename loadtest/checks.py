@@ -8,8 +8,8 @@ from pathlib import Path
 
 import asyncpg
 
-from flashsale.demo.launch import Verdict
 from flashsale.demo.proof import prove
+from flashsale.demo.verdict import Verdict
 from flashsale.sql import load_queries
 from loadtest.history import Ending
 
@@ -63,7 +63,7 @@ def check_settled(sold: int, settled: int) -> Check:
 
 def check_audit(verdict: Verdict) -> Check:
     """What `flashsale audit` said."""
-    return Check("the audit holds", verdict.holds, verdict.text or "it said nothing")
+    return Check("every invariant", verdict.holds, verdict.sentence)
 
 
 def check_failures(ending: Ending) -> Check:

@@ -25,6 +25,7 @@ class Result:
     readings: Sequence[Reading]
     lag_seconds: tuple[float, float, float]
     checks: Sequence[Check]
+    equations: Sequence[tuple[str, str]]
     locust_processes: int
     web_processes: int
 
@@ -94,6 +95,7 @@ class Result:
         ]
         parts.append(page.table(self.rows()))
         parts += self._charts()
+        parts += [page.heading("The audit's equations"), page.table(self.equations)]
         return page.page(f"Load test {self.profile.name}", parts)
 
     def _charts(self) -> list[str]:

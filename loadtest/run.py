@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flashsale.demo.launch import announce, audit
+from flashsale.demo.launch import announce
 from flashsale.demo.stores import Reading, Stores, Watch, open_stores
+from flashsale.demo.verdict import audit
 from flashsale.embedded.credentials import Credentials
 from flashsale.embedded.errors import CredentialsError
 from flashsale.shipped import shipped
@@ -144,7 +145,8 @@ async def _hold(
         checks.append(check_settled(readings[-1].sold, readings[-1].settled))
         ending = read_ending(plan.ending_file)
         checks.append(check_failures(ending))
-        checks.append(check_audit(await audit(credentials, launch.sale)))
+        verdict = await audit(credentials, launch.sale)
+        checks.append(check_audit(verdict))
         return Result(
             profile=profile,
             sale=launch.sale,
@@ -153,6 +155,7 @@ async def _hold(
             readings=readings,
             lag_seconds=await stores.settlement_lag(launch.sale),
             checks=checks,
+            equations=verdict.equations,
             locust_processes=locust_processes(),
             web_processes=sum(name.startswith("web") for name in credentials.pids),
         )

@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.live import Live
 
 from flashsale.demo.crowd import Mix
-from flashsale.demo.launch import Launch, announce, audit
+from flashsale.demo.launch import Launch, announce
 from flashsale.demo.load import driven
 from flashsale.demo.outcome import Outcome
 from flashsale.demo.plan import Plan
 from flashsale.demo.proof import prove
 from flashsale.demo.screen import Scene, save_picture, summary
 from flashsale.demo.stores import Reading, Stores, Watch, open_stores
+from flashsale.demo.verdict import audit
 from flashsale.embedded.credentials import Credentials
 from flashsale.supervisor import engine
 

@@ -1,10 +1,7 @@
-"""Announces a launch as its merchant does, over the API; and asks the auditor afterwards."""
+"""Announces a launch as its merchant does, over the API. Never writes to a store."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,29 +103,3 @@ async def _kid(credentials: Credentials) -> str:
         if key.merchant_id == credentials.merchant_id and key.secret == secret:
             return kid
     raise LaunchError("The buyer key of credentials.json is not in Postgres; start `flashsale up`.")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the auditor said of a sale."""
-
-    holds: bool
-    text: str
-
-
-async def audit(credentials: Credentials, sale: str) -> Verdict:
-    """Run `flashsale audit` on a sale, in a process of its own as anyone would."""
-    environment = {
-        **os.environ,
-        "FLASHSALE_REDIS_URL": credentials.redis_url,
-        "FLASHSALE_POSTGRES_DSN": credentials.postgres_dsn,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "flashsale", "audit", sale),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return Verdict(process.returncode == 0, output.decode(errors="replace").strip())

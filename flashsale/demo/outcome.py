@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashsale.demo import page
-from flashsale.demo.launch import Verdict
 from flashsale.demo.proof import Proof
 from flashsale.demo.stores import Reading
+from flashsale.demo.verdict import Verdict
 
 #: Mi 3, November 2013: 150,000 sold in 9 min 55 s, as Xiaomi published.
 XIAOMI_UNITS, XIAOMI_SECONDS = 150_000, 595
@@ -61,7 +61,7 @@ class Outcome:
         if not self.proof.holds:
             found.append(self.proof.sentence())
         if not self.verdict.holds:
-            found.append(f"the audit does not hold: {self.verdict.text or 'it said nothing'}")
+            found.append(self.verdict.sentence)
         return found
 
     def rows(self) -> list[tuple[str, str]]:
@@ -115,7 +115,7 @@ class Outcome:
             "requests": self.requests,
             "redis_bytes": self.redis_bytes,
             "web_processes": self.web_processes,
-            "audit": {"holds": self.verdict.holds, "text": self.verdict.text},
+            "audit": {"holds": self.verdict.holds, "text": self.verdict.sentence},
             "proof": {"holds": self.proof.holds, "text": self.proof.sentence()},
             "failures": self.failures,
             "xiaomi_2013": {"units": XIAOMI_UNITS, "seconds": XIAOMI_SECONDS},
@@ -165,15 +165,19 @@ class Outcome:
                     )
                 ],
             ),
-            page.listing(self.verdict.text),
+            page.heading("The audit's equations"),
+            page.table(self.verdict.equations),
         ]
         return page.page(f"A launch of {self.units:,} units", parts)
 
     def verdicts(self) -> list[str]:
-        """The last word: one sentence where all is well, else each failure."""
+        """The last word: what holds where all is well, else each failure."""
         if self.failures:
             return [sentence[:1].upper() + sentence[1:] + "." for sentence in self.failures]
-        return [f"The audit holds: {self.proof.sentence()}."]
+        return [
+            f"{sentence[:1].upper()}{sentence[1:]}."
+            for sentence in (self.verdict.sentence, self.proof.sentence())
+        ]
 
     def _curve_of_latency(self, name: str) -> list[tuple[float, float]]:
         return [

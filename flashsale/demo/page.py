@@ -23,7 +23,6 @@ tr + tr td { border-top: 1px solid var(--line); } td:last-child { text-align: ri
 svg { width: 100%; height: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 .grid { stroke: var(--line); } .curve { fill: none; stroke-width: 2; }
-pre { overflow-x: auto; border: 1px solid var(--line); padding: .6rem; }
 """
 
 
@@ -124,9 +123,9 @@ def note(text: str) -> str:
     return f"<p class=note>{escape(text)}</p>"
 
 
-def listing(text: str) -> str:
-    """Output of a command, as it was."""
-    return f"<pre>{escape(text)}</pre>"
+def heading(text: str) -> str:
+    """What comes next."""
+    return f"<h2>{escape(text)}</h2>"
 
 
 def page(title: str, parts: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from flashsale.demo.launch import Verdict
+from flashsale.demo.verdict import Verdict
 from loadtest.checks import check_audit, check_failures, check_orders, check_settled
 from loadtest.history import Ending
 from tests.demo.ledger import SALE, ledger, order, store
@@ -73,8 +73,8 @@ async def test_a_buyer_above_the_limit_is_caught(fresh_database: str, tmp_path: 
     [
         (check_settled(5, 5), True),
         (check_settled(5, 4), False),
-        (check_audit(Verdict(holds=True, text="all equations hold")), True),
-        (check_audit(Verdict(holds=False, text="INV-2 is broken")), False),
+        (check_audit(Verdict(holds=True, sentence="all equations hold")), True),
+        (check_audit(Verdict(holds=False, sentence="INV-2 is broken")), False),
     ],
 )
 def test_the_other_checks_follow_what_was_found(check: object, holds: bool) -> None:

@@ -26,6 +26,7 @@ def result(*checks: Check, minutes: float | None = 1) -> Result:
         readings=[Reading(0.0, 0, 0, 0.0), Reading(60.0, 15_000, 15_000, 0.1)],
         lag_seconds=(0.05, 0.2, 0.4),
         checks=checks,
+        equations=[("INV-2: live units in Postgres <= capacity", "15,000 | 15,000")],
         locust_processes=1,
         web_processes=1,
     )
