@@ -28,8 +28,9 @@ class Pace:
 
     #: Orders in one transaction.
     batch_rows_max: int = 4000
-    #: Transactions of one lane at the same time: one is read and planned while the other commits.
-    in_flight_max: int = 2
+    #: Transactions of one lane at the same time: one copies, one commits and acknowledges (both
+    #: wait for a disk), and Python plans the next.
+    in_flight_max: int = 3
     #: After a small batch, how long the next one gathers: a transaction costs as much as 100 rows.
     gather_ms: int = 50
     #: How long one read waits for the first entry; a stop waits as long.
