@@ -1,0 +1,1 @@
+"""Benchmarks: the engine beside baselines that anyone can start, in one run, as ratios."""
