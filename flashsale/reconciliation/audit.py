@@ -18,9 +18,7 @@ from flashsale.reconciliation.evaluate import (
     Bounds,
     Ledger,
     Sides,
-    alerts,
     compare,
-    counts,
     cross_checks,
     lane_checks,
     ledger_checks,
@@ -28,6 +26,7 @@ from flashsale.reconciliation.evaluate import (
 )
 from flashsale.reconciliation.queries import Connection, Pool
 from flashsale.reconciliation.report import AuditReport, Check
+from flashsale.reconciliation.summary import alerts, counts
 from flashsale.reconciliation.walk import (
     SUSPECTS_MAX,
     Suspects,
@@ -110,7 +109,7 @@ async def _judge(connection: Connection, cut: Cut, bounds: Bounds) -> AuditRepor
         state=sale.state,
         checks=_sorted(checks),
         counts=counts(cut, ledger),
-        alerts=tuple(alerts(cut)),
+        alerts=tuple(alerts(cut, ledger)),
         taken_at=datetime.now(UTC),
     )
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import asyncpg
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +25,7 @@ from flashsale.reconciliation.diagnosis import (
     postgres_findings,
     redis_findings,
 )
+from flashsale.reconciliation.errors import NoLedgerError
 from flashsale.reservation.errors import StoreUnavailableError
 from flashsale.reservation.inspector import inspector_of
 from flashsale.settlement.migrate import schema_is_current
@@ -81,15 +81,12 @@ async def _postgres(dsn: str | None, ahead_ms: dict[str, int], *, relaxed: bool)
     if dsn is None:
         return [_unnamed("Postgres", "FLASHSALE_POSTGRES_DSN")]
     try:
-        connection = await queries.connect(dsn, timeout_seconds=_TIMEOUT_SECONDS)
-        try:
+        async with queries.doctors_connection(dsn, timeout_seconds=_TIMEOUT_SECONDS) as connection:
             settings = await queries.server_settings(connection, POSTGRES_SETTINGS)
             current = await schema_is_current(connection)
             asked_at = time.time_ns()
             ahead_ms["Postgres"] = _ahead(await queries.clock_ms(connection), asked_at)
-        finally:
-            await connection.close()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except NoLedgerError as error:
         return [_unreachable("Postgres", error, "FLASHSALE_POSTGRES_DSN")]
     return [
         ok("Postgres", "reachable"),

@@ -2,7 +2,8 @@
 
 ReconciliationError
 ├── UnknownSaleError   there is no sale of that id
-└── NoCutError         the sale changed faster than both stores could be read
+├── NoCutError         the sale changed faster than both stores could be read
+└── NoLedgerError      Postgres did not answer the doctor
 """
 
 from __future__ import annotations
@@ -27,3 +28,7 @@ class NoCutError(ReconciliationError):
             f"Sale {sale_id} changes faster than both stores can be read: nothing was judged."
             " Try again."
         )
+
+
+class NoLedgerError(ReconciliationError):
+    """Postgres did not answer the doctor, or refused him."""

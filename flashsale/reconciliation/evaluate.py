@@ -12,7 +12,7 @@ from flashsale.domain.stock import Stock
 from flashsale.reconciliation.cut import Cut, LaneCut
 from flashsale.reconciliation.model import HELD_STATES
 from flashsale.reconciliation.queries import ItemLedger, Tally
-from flashsale.reconciliation.ranges import count_to, size
+from flashsale.reconciliation.ranges import size
 from flashsale.reconciliation.report import Check
 from flashsale.reservation.inspector import LaneState
 
@@ -263,41 +263,3 @@ def _capacity_checks(states: Sequence[LaneState], ledger: Ledger) -> list[Check]
 
 def _of(states: Sequence[LaneState], item: ItemLedger) -> list[Stock]:
     return [state.stock[item.item] for state in states if item.item < len(state.stock)]
-
-
-def alerts(cut: Cut) -> list[str]:
-    """What wants a person's eye although no equation is broken by it."""
-    found = [
-        f"Dead letter in lane {letter.lane}, entry {letter.entry_id}: {letter.error}."
-        " Its units stay held until somebody settles it."
-        for letter in cut.dead_letters[:_NAMED_MAX]
-    ]
-    if len(cut.dead_letters) > _NAMED_MAX:
-        found.append(f"{len(cut.dead_letters) - _NAMED_MAX} more dead letters.")
-    found += [
-        f"Lane {lane.lane} has {lane.unreadable} entries in its stream that have no number."
-        for lane in cut.lanes
-        if lane.unreadable
-    ]
-    return found
-
-
-def counts(cut: Cut, ledger: Ledger) -> dict[str, int]:
-    """Numbers worth a look, by stable names."""
-    states = [lane.state for lane in cut.lanes if lane.state is not None]
-    return {
-        "orders": ledger.orders(OrderState),
-        "live_units": sum(ledger.live_units(item.item) for item in ledger.items),
-        "capacity": sum(item.capacity for item in ledger.items),
-        "available": sum(stock.available for state in states for stock in state.stock),
-        "hold_records": sum(state.hold_records for state in states),
-        "live_holds": sum(state.live_holds for state in states),
-        "entries": sum(state.seq for state in states),
-        "settled_entries": sum(count_to(lane.ledger.settled, 2**62) for lane in cut.lanes),
-        "stream_entries": sum(state.stream_length for state in states),
-        "unapplied_entries": sum(lane.waiting + len(lane.dead) for lane in cut.lanes),
-        "unapplied_events": cut.unapplied_events,
-        "pending_entries": sum(state.pending for state in states),
-        "backlog_age_ms": max((lane.oldest_ms for lane in cut.lanes), default=0),
-        "dead_letters": len(cut.dead_letters),
-    }

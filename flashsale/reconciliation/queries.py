@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -15,6 +15,7 @@ from asyncpg.pool import PoolConnectionProxy
 from flashsale.domain.identity import SALE_ID_LENGTH
 from flashsale.domain.orders import LIVE_STATES, OrderState
 from flashsale.domain.sales import SaleState
+from flashsale.reconciliation.errors import NoLedgerError
 from flashsale.reconciliation.model import OrderFacts
 from flashsale.reconciliation.ranges import Ranges
 from flashsale.sql import load_queries
@@ -180,6 +181,19 @@ async def units_of_buyers(
     return {row["buyer_id"]: row["units"] for row in rows}
 
 
+@contextlib.asynccontextmanager
+async def doctors_connection(dsn: str, *, timeout_seconds: float) -> AsyncIterator[Connection]:
+    """A connection of its own: a pool cannot be made where nobody answers. NoLedgerError."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=timeout_seconds)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        raise NoLedgerError(str(error) or type(error).__name__) from error
+
+
 async def server_settings(connection: Connection, names: Sequence[str]) -> dict[str, str]:
     """Settings of the server, as this session sees them."""
     rows = await connection.fetch(_SQL["server_settings"], names)
@@ -189,11 +203,6 @@ async def server_settings(connection: Connection, names: Sequence[str]) -> dict[
 async def clock_ms(connection: Connection) -> int:
     """Postgres' clock, Unix milliseconds."""
     return int(await connection.fetchval(_SQL["clock"]))
-
-
-async def connect(dsn: str, *, timeout_seconds: float) -> asyncpg.Connection[Any]:
-    """A connection of its own, for the doctor: a pool cannot be made where nobody answers."""
-    return await asyncpg.connect(dsn, timeout=timeout_seconds)
 
 
 def _facts(row: asyncpg.Record) -> OrderFacts:

@@ -15,11 +15,6 @@ def covers(ranges: Ranges, number: int) -> bool:
     return at > 0 and number < ranges[at - 1][1]
 
 
-def count_to(ranges: Ranges, last: int) -> int:
-    """How many numbers up to `last`, itself among them, are in the ranges."""
-    return sum(max(0, min(high, last + 1) - low) for low, high in ranges)
-
-
 def size(ranges: Ranges) -> int:
     """How many numbers are in the ranges."""
     return sum(high - low for low, high in ranges)

@@ -13,7 +13,9 @@ from flashsale.reconciliation.audit import audit
 from flashsale.reconciliation.errors import UnknownSaleError
 from flashsale.reconciliation.report import render, to_json
 from flashsale.reservation.inspector import LaneInspector
+from flashsale.sales.forms import SaleForm, parse_form
 from tests.reconciliation.scene import open_scene
+from tests.sales.shop import body
 
 NAMES = {"invariant", "equation", "holds", "left", "right", "detail"}
 
@@ -97,7 +99,9 @@ async def test_units_that_settlement_rejects_are_on_their_way_back(scene):
     await scene.store.release(*returned[0])
     assert await scene.broken() == set()
     await scene.settle()
-    assert await scene.broken() == set()
+    report = await scene.audit()
+    assert report.broken == ()
+    assert report.alerts == ("1 orders were rejected: Postgres had no room for what Redis sold.",)
 
 
 async def test_a_dead_letter_alerts_and_its_units_count_as_held(scene):
@@ -125,6 +129,12 @@ async def test_a_retired_sale_is_judged_by_postgres_alone(scene):
     assert {check.invariant for check in report.checks} == {
         *("INV-2", "INV-7", "INV-8", "INV-11", "INV-13", "INV-15")
     }
+
+
+async def test_a_draft_is_in_order(scene):
+    draft = await scene.service.create(scene.merchant, parse_form(SaleForm, body()))
+    (report,) = await audit(scene.pool, scene.inspector, draft.id)
+    assert report.holds
 
 
 async def test_an_empty_installation_has_nothing_to_audit(schema, new_database, redis_db):
