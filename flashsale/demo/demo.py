@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 import signal
@@ -24,7 +25,7 @@ from flashsale.demo.proof import prove
 from flashsale.demo.screen import Scene, save_picture, summary
 from flashsale.demo.stores import Reading, Stores, Watch, open_stores
 from flashsale.demo.verdict import audit
-from flashsale.embedded.credentials import Credentials
+from flashsale.embedded.credentials import FILE_NAME, Credentials
 from flashsale.supervisor import engine
 
 UNITS = 150_000
@@ -70,7 +71,7 @@ async def run_demo(
                 if picture is not None:
                     save_picture(picture, scene, outcome)
                 if keep:
-                    await _stay(console, started.credentials)
+                    await _stay(console, started.credentials, folder)
     finally:
         if data_dir is None:
             _keep_only_reports(folder)
@@ -226,12 +227,14 @@ def _keep_only_reports(folder: Path) -> None:
         if path.name == "reports":
             continue
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # where there is no report either
 
 
-async def _stay(console: Console, credentials: Credentials) -> None:
+async def _stay(console: Console, credentials: Credentials, folder: Path) -> None:
     """Leave everything running until SIGINT or SIGTERM, either of which is a good end."""
     console.print(f"Still running: {credentials.base_url}/docs and {credentials.console_url}")
-    console.print(f"Console password: {credentials.console_password}. Ctrl-C ends it.")
+    console.print(f"Keys and the console's password: {folder / FILE_NAME}. Ctrl-C ends it.")
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
