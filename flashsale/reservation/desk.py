@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from flashsale.domain.outcomes import Decision
+from flashsale.reservation.errors import StoreError
 from flashsale.reservation.follower import SHUT, Follower
 from flashsale.reservation.gather import Gather
 from flashsale.reservation.store import Request, ReservationStore
@@ -50,8 +52,10 @@ class LaneDesk:
         decisions = await self._store.reserve(*self._place, requests)
         if any(decision.status in SHUT for decision in decisions):
             self.follower.enrol()
-            # Until the next reading, `known` may still say that the door is open.
-            await self.follower.catch_up()
+            # Until the next reading, `known` may still say that the door is open. Should it fail,
+            # what was decided still stands: these buyers are owed their answers.
+            with suppress(StoreError):
+                await self.follower.catch_up()
         return decisions
 
     async def stop(self) -> None:

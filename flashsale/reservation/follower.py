@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from flashsale.domain.events import EventKind
 from flashsale.domain.outcomes import Decision, Status
+from flashsale.reservation.errors import StoreError
 from flashsale.reservation.store import Request, ReservationStore, Tail
 
 ENTRIES_MAX = 1000
@@ -99,11 +101,13 @@ class Follower:
     async def _enrol(self) -> None:
         try:
             sale, lane, _ = self._place
-            # The position first: who comes in during the scan is in the entries that follow it.
-            snapshot = await self._store.snapshot(sale, lane)
-            holders = {hash(buyer) for buyer in await self._store.buyers(sale, lane)}
-            self._holders = holders
-            self._position = Position(snapshot.last_entry_id, snapshot.seq)
+            # Where Redis does not answer, the next refusal that it makes itself starts this anew.
+            with suppress(StoreError):
+                # The position first: who comes in during the scan is in the entries behind it.
+                snapshot = await self._store.snapshot(sale, lane)
+                holders = {hash(buyer) for buyer in await self._store.buyers(sale, lane)}
+                self._holders = holders
+                self._position = Position(snapshot.last_entry_id, snapshot.seq)
         finally:
             self._enrolling = None
 
