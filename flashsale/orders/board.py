@@ -8,30 +8,45 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
 
 from flashsale.reservation.desk import LaneDesk
 from flashsale.reservation.errors import StoreError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.values import ItemFacts, SaleFacts
+from flashsale.settlement.faults import Fault, fault_of
+
+_LOG = structlog.get_logger(__name__)
 
 SALES_MAX = 1000
+#: Names that no sale has; they must not push out sales, however many are tried.
+UNKNOWN_MAX = 1000
 #: Facts are told of changes; should the messenger die, they are at most this old.
 FACTS_SECONDS_MAX = 5.0
+#: Who has facts already waits no longer than this for newer ones, and asks again this much later.
+RENEW_SECONDS_MAX = 0.25
+RENEW_AGAIN_SECONDS = 1.0
+LOOK_UP_SECONDS_MAX = 5.0
 #: How long "there is no such sale" is believed without asking again.
 UNKNOWN_SECONDS = 1.0
 #: A sale nobody has read for this long is no longer watched.
 WATCH_SECONDS = 10.0
+#: A public read never shows a count of units older than this while Redis answers.
+READING_SECONDS_MAX = 1.0
 
 
 @dataclass(slots=True)
 class Listing:
-    """One sale on the board."""
+    """One public sale on the board."""
 
-    facts: SaleFacts | None
+    facts: SaleFacts
     loaded_at: float
+    desks: list[LaneDesk]
+    items: dict[str, ItemFacts]
     read_at: float = 0.0
-    desks: list[LaneDesk] = field(default_factory=list)
-    items: dict[str, ItemFacts] = field(default_factory=dict)
+    refreshed_at: float = field(default=float("-inf"))
 
     def readings(self) -> tuple[object, ...]:
         """What the public sees is made of; another identity, another state."""
@@ -39,21 +54,22 @@ class Listing:
 
     @property
     def capacity(self) -> list[int]:
-        """Units given to each item, as last read."""
-        return self._sum(
-            [desk.follower.known.capacity for desk in self.desks if desk.follower.known]
-        )
+        """Units given to each item, as last read; empty until every lane was read."""
+        known = [desk.follower.known for desk in self.desks]
+        return _sum([tail.capacity if tail else None for tail in known])
 
     @property
     def available(self) -> list[int]:
-        """Units left of each item, as last read."""
-        return self._sum(
-            [desk.follower.known.available for desk in self.desks if desk.follower.known]
-        )
+        """Units left of each item, as last read; empty until every lane was read."""
+        known = [desk.follower.known for desk in self.desks]
+        return _sum([tail.available if tail else None for tail in known])
 
-    @staticmethod
-    def _sum(lanes: list[tuple[int, ...]]) -> list[int]:
-        return [sum(counts) for counts in zip(*lanes, strict=True)]
+
+def _sum(lanes: list[tuple[int, ...] | None]) -> list[int]:
+    counted = [lane for lane in lanes if lane is not None]
+    if len(counted) < len(lanes):
+        return []  # some lanes alone would understate what is left
+    return [sum(counts) for counts in zip(*counted, strict=True)]
 
 
 class Board:
@@ -71,75 +87,137 @@ class Board:
         self._store = store
         self._batch_max, self._waiting_max = batch_max, waiting_max
         self._listings: OrderedDict[str, Listing] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[Listing]] = {}
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[Listing | None]] = {}
+        #: Sales that a notice came for while they were being looked up.
+        self._outdated: set[str] = set()
 
     async def listing(self, sale: str) -> Listing | None:
-        """A public sale, or None; asks Postgres only where nothing fresh is known."""
+        """A public sale, or None; asks Postgres only where nothing fresh is known.
+
+        A sale once listed is answered even while Postgres is away: Redis decides what it sells.
+        """
         known = self._listings.get(sale)
         now = time.monotonic()
-        if known is None or now - known.loaded_at > (
-            FACTS_SECONDS_MAX if known.facts else UNKNOWN_SECONDS
-        ):
-            loading = self._loading.get(sale)
-            if loading is None:
-                loading = asyncio.create_task(self._load(sale))
-                self._loading[sale] = loading
-                loading.add_done_callback(lambda _: self._loading.pop(sale, None))
+        if known is None:
+            if now - self._unknown.get(sale, float("-inf")) < UNKNOWN_SECONDS:
+                return None
             # Everyone who asks meanwhile shares one look-up; none of them may end it.
-            known = await asyncio.shield(loading)
-        if known.facts is None or not known.facts.is_public:
-            return None
-        known.read_at = now
+            known = await asyncio.shield(self._look_up(sale))
+        elif now - known.loaded_at > FACTS_SECONDS_MAX:
+            known = await self._renew(sale, known)
+        if known is not None:
+            known.read_at = now
         return known
 
-    async def _load(self, sale: str) -> Listing:
-        facts = await self._load_facts(sale)
+    async def _renew(self, sale: str, known: Listing) -> Listing | None:
+        """Newer facts; those we have where Postgres is slow or away, so that the sale goes on."""
+        loading = self._look_up(sale)
+        await asyncio.wait({loading}, timeout=RENEW_SECONDS_MAX)
+        if loading.done() and not loading.cancelled():
+            error = loading.exception()
+            if error is None or not _is_outage(error):
+                return loading.result()
+        known.loaded_at = time.monotonic() - FACTS_SECONDS_MAX + RENEW_AGAIN_SECONDS
+        return known
+
+    def _look_up(self, sale: str) -> asyncio.Task[Listing | None]:
+        loading = self._loading.get(sale)
+        if loading is None:
+            loading = self._loading[sale] = asyncio.create_task(self._load(sale))
+            loading.add_done_callback(partial(self._looked_up, sale))
+        return loading
+
+    def _looked_up(self, sale: str, loading: asyncio.Task[Listing | None]) -> None:
+        del self._loading[sale]
+        self._outdated.discard(sale)
+        if not loading.cancelled():
+            loading.exception()  # those who waited have heard of it, and perhaps nobody waits
+
+    async def _load(self, sale: str) -> Listing | None:
+        # A notice that comes meanwhile may tell of what was read too early: read again, but once,
+        # for notices may come faster than Postgres answers.
+        for _ in range(2):
+            self._outdated.discard(sale)
+            async with asyncio.timeout(LOOK_UP_SECONDS_MAX):
+                facts = await self._load_facts(sale)
+            if sale not in self._outdated:
+                break
+        known = None
+        if facts is not None and facts.is_public:
+            known = self._list(sale, facts)
+        else:
+            self._strike(sale)
+        if sale in self._outdated:
+            self.forget(sale)
+        return known
+
+    def _list(self, sale: str, facts: SaleFacts) -> Listing:
         listing = self._listings.get(sale)
-        if listing is None:
-            listing = Listing(None, 0.0)
-        if facts is not None and (listing.facts is None or facts.epoch != listing.facts.epoch):
-            await self._stop(listing)
-            listing.desks = [
-                LaneDesk(
-                    self._store,
-                    sale,
-                    lane,
-                    facts.epoch,
-                    batch_max=self._batch_max,
-                    waiting_max=self._waiting_max,
-                )
-                for lane in range(facts.lanes)
-            ]
-        listing.facts, listing.loaded_at = facts, time.monotonic()
-        listing.items = {item.sku: item for item in facts.items} if facts else {}
+        items = {item.sku: item for item in facts.items}
+        if listing is None or listing.facts.epoch != facts.epoch:
+            # Desks that are dropped are not stopped: they answer whoever still waits in them.
+            listing = Listing(facts, 0.0, self._desks(facts), items)
+        listing.facts, listing.items, listing.loaded_at = facts, items, time.monotonic()
         self._listings[sale] = listing
         self._listings.move_to_end(sale)
-        while len(self._listings) > SALES_MAX:
-            _, oldest = self._listings.popitem(last=False)
-            await self._stop(oldest)
+        self._unknown.pop(sale, None)
+        if len(self._listings) > SALES_MAX:
+            self._listings.popitem(last=False)
         return listing
+
+    def _strike(self, sale: str) -> None:
+        self._listings.pop(sale, None)
+        self._unknown[sale] = time.monotonic()
+        self._unknown.move_to_end(sale)
+        if len(self._unknown) > UNKNOWN_MAX:
+            self._unknown.popitem(last=False)
+
+    def _desks(self, facts: SaleFacts) -> list[LaneDesk]:
+        bounds = {"batch_max": self._batch_max, "waiting_max": self._waiting_max}
+        return [
+            LaneDesk(self._store, facts.id, lane, facts.epoch, **bounds)
+            for lane in range(facts.lanes)
+        ]
 
     def forget(self, sale: str | None = None) -> None:
         """Take a sale's facts, or everybody's, as stale: their next use reads them again."""
+        if sale is None:
+            self._unknown.clear()
+            self._outdated.update(self._loading)
+        else:
+            self._unknown.pop(sale, None)
+            if sale in self._loading:
+                self._outdated.add(sale)
         for listing in [self._listings.get(sale)] if sale else self._listings.values():
             if listing is not None:
-                listing.loaded_at = 0.0
+                listing.loaded_at = float("-inf")
 
     async def watch(self, every_ms: int) -> None:
         """Keep what is being read fresh, for ever."""
         while True:
             await asyncio.sleep(every_ms / 1000)
             since = time.monotonic() - WATCH_SECONDS
-            for listing in list(self._listings.values()):
-                if listing.read_at > since and listing.facts is not None and listing.facts.armed:
-                    await self.refresh(listing)
+            watched = [each for each in self._listings.values() if each.read_at > since]
+            rounds = await asyncio.gather(*map(self.refresh, watched), return_exceptions=True)
+            for error in rounds:
+                if isinstance(error, Exception):  # a bug in reading one sale costs no other
+                    _LOG.error("sale_unreadable", exc_info=error)
+
+    async def freshen(self, listing: Listing) -> None:
+        """Refresh a listing that nobody has watched of late, or that was never read."""
+        age = time.monotonic() - listing.refreshed_at
+        if age > READING_SECONDS_MAX or not listing.available:
+            await self.refresh(listing)
 
     @staticmethod
     async def refresh(listing: Listing) -> None:
         """Read how many units are left; keeps the last reading where Redis does not answer."""
-        for desk in listing.desks:
-            with suppress(StoreError):
-                await desk.follower.catch_up()
+        listing.refreshed_at = time.monotonic()
+        if listing.facts.armed and not listing.facts.retired:
+            for desk in listing.desks:
+                with suppress(StoreError):
+                    await desk.follower.catch_up()
 
     def take_gathered(self) -> tuple[int, int]:
         """Script calls and the reservations they decided since this was last asked."""
@@ -152,12 +230,15 @@ class Board:
         return batches, requests
 
     async def stop(self) -> None:
-        """End all background work."""
+        """End all background work; whoever still waits is cancelled, so stop serving first."""
+        loading = list(self._loading.values())
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, return_exceptions=True)
         for listing in self._listings.values():
-            await self._stop(listing)
+            for desk in listing.desks:
+                await desk.stop()
 
-    @staticmethod
-    async def _stop(listing: Listing) -> None:
-        for desk in listing.desks:
-            await desk.stop()
-        listing.desks = []
+
+def _is_outage(error: BaseException) -> bool:
+    return isinstance(error, Exception) and fault_of(error) is Fault.OUTAGE

@@ -48,13 +48,10 @@ async def read_sale(request: web.Request) -> web.Response:
 
 
 async def public_sale(board: Board, listing: Listing, now_ms: int) -> dict[str, Any]:
-    """The public facts of a listed sale; its lanes are read where they were not yet."""
-    facts = listing.facts
-    assert facts is not None, "the board lists only sales with facts"
-    if facts.armed and not facts.retired and not listing.available:
-        await board.refresh(listing)
+    """The public facts of a listed sale; its lanes are read where nobody did of late."""
+    await board.freshen(listing)
     return render.public_sale(
-        facts, available=listing.available, capacity=listing.capacity, now_ms=now_ms
+        listing.facts, available=listing.available, capacity=listing.capacity, now_ms=now_ms
     )
 
 
