@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from flashsale.access.tokens import Buyer
 from flashsale.domain.events import EventKind
@@ -10,6 +12,7 @@ from flashsale.domain.identity import order_hash, split_order_id
 from flashsale.domain.lanes import lane_of
 from flashsale.domain.orders import TERMINAL_STATES, OrderState
 from flashsale.domain.outcomes import Decision, Hold, Status
+from flashsale.domain.sales import RUNNING_STATES
 from flashsale.orders.board import Board, Listing
 from flashsale.orders.values import OrderView, Placed, Refusal
 from flashsale.reservation.errors import LaneLostError
@@ -46,25 +49,31 @@ class OrderDesk:
     ) -> Placed | Refusal:
         """Reserve, or say why not; the same buyer, key and body always meet the same order."""
         facts = listing.facts
-        assert facts is not None, "the board lists only sales with facts"
         if facts.merchant_id != buyer.merchant_id:
             return Refusal("wrong_sale")
         item = listing.items.get(sku)
         order = order_hash(self.order_id_secret, facts.id, buyer.subject, key)
-        if not facts.armed or facts.retired:
-            return await self._replay_from_ledger(facts, order, item, quantity)
         request = Request(order, buyer.subject, -1 if item is None else item.item, quantity)
         try:
-            lane = listing.desks[lane_of(buyer.subject, facts.lanes)]
-            decision = await lane.reserve(request)
+            return await self._decide(listing, item, request)
         except LaneLostError:
-            # The lane may have been retired a moment ago: then Postgres answers for it.
+            # Nothing was decided. The lane may have been retired or rebuilt a moment ago.
             self.board.forget(facts.id)
             fresh = await self.board.listing(facts.id)
-            if fresh is None or fresh.facts is None or not fresh.facts.retired:
+            if fresh is None or _lanes_of(fresh.facts) == _lanes_of(facts):
                 raise
-            return await self._replay_from_ledger(fresh.facts, order, item, quantity)
-        return _answer(facts, order, item, request, decision)
+            return await self._decide(fresh, item, request)
+
+    async def _decide(
+        self, listing: Listing, item: ItemFacts | None, request: Request
+    ) -> Placed | Refusal:
+        facts = listing.facts
+        if facts.retired or not (facts.armed or facts.state in RUNNING_STATES):
+            return await self._replay_from_ledger(facts, request.order, item, request.quantity)
+        if not facts.armed:
+            raise LaneLostError("the lanes are still to be armed")
+        decision = await listing.desks[lane_of(request.buyer, facts.lanes)].reserve(request)
+        return _answer(facts, item, request, decision)
 
     async def _replay_from_ledger(
         self, facts: SaleFacts, order: str, item: ItemFacts | None, quantity: int
@@ -84,30 +93,49 @@ class OrderDesk:
     async def _find(self, buyer: Buyer, order_id: str) -> tuple[SaleFacts, OrderView] | None:
         parts = split_order_id(order_id)
         listing = await self.board.listing(parts[0]) if parts else None
-        if parts is None or listing is None or listing.facts is None:
+        if parts is None or listing is None or listing.facts.merchant_id != buyer.merchant_id:
             return None
-        facts = listing.facts
         row = await self.ledger.find_order(order_id)
-        if facts.merchant_id != buyer.merchant_id or (row and row.buyer_id != buyer.subject):
+        if row and row.buyer_id != buyer.subject:
             return None
-        hold = None
-        if facts.armed and not facts.retired and (row is None or row.state not in TERMINAL_STATES):
+        (view,) = await self._newest(listing.facts, buyer, {parts[1]: row})
+        return (listing.facts, view) if view else None
+
+    async def _newest(
+        self, facts: SaleFacts, buyer: Buyer, rows: Mapping[str, OrderRow | None]
+    ) -> list[OrderView | None]:
+        """Each order as the store tells that has seen more of it; so a status never goes back."""
+        open_orders = [
+            order for order, row in rows.items() if row is None or row.state not in TERMINAL_STATES
+        ]
+        holds: dict[str, Hold | None] = {}
+        if open_orders and facts.armed and not facts.retired:
             lane = lane_of(buyer.subject, facts.lanes)
-            hold = await self.store.find_hold(facts.id, lane, parts[1])
-        # Whichever store has seen more of the order tells; so a status never goes back.
-        if hold and hold.buyer == buyer.subject and (row is None or hold.version > row.version):
-            return facts, _view_of_hold(facts, parts[1], hold)
-        return (facts, _view_of_row(facts, row)) if row else None
+            found = await self.store.find_holds(facts.id, lane, open_orders)
+            holds = dict(zip(open_orders, found, strict=True))
+        views: list[OrderView | None] = []
+        for order, row in rows.items():
+            hold = holds.get(order)
+            if hold and hold.buyer == buyer.subject and (row is None or hold.version > row.version):
+                views.append(_view_of_hold(facts, order, hold))
+            else:
+                views.append(_view_of_row(facts, row) if row else None)
+        return views
 
     async def list(self, buyer: Buyer, cursor: str | None, limit: int) -> Page[OrderView]:
-        """The caller's settled orders, a page; those of the last moments follow within a second."""
+        """The caller's settled orders, a page, each in its newest state.
+
+        An order joins the list when it is settled, a fraction of a second after it was placed:
+        Redis keeps orders by name and not by buyer, and an index there would slow every order.
+        """
         page = await self.ledger.orders_of_buyer(buyer.merchant_id, buyer.subject, cursor, limit)
-        views = []
-        for row in page.items:
-            listing = await self.board.listing(row.sale_id)
-            if listing is not None and listing.facts is not None:
-                views.append(_view_of_row(listing.facts, row))
-        return Page(views, page.next_cursor)
+        views: list[OrderView | None] = []
+        for sale, rows in groupby(page.items, key=lambda row: row.sale_id):
+            listing = await self.board.listing(sale)
+            if listing is not None:
+                settled = {row.id[len(sale) :]: row for row in rows}
+                views += await self._newest(listing.facts, buyer, settled)
+        return Page([view for view in views if view], page.next_cursor)
 
     async def cancel(self, buyer: Buyer, order_id: str) -> OrderView | Refusal:
         """Give the units back. Cancelling twice answers the same; what ended otherwise stays."""
@@ -129,13 +157,17 @@ class OrderDesk:
         return _ENDED.get(view.state, _NOT_CANCELLABLE)
 
 
+def _lanes_of(facts: SaleFacts) -> tuple[int, bool, bool]:
+    return facts.epoch, facts.armed, facts.retired
+
+
 def _answer(
-    facts: SaleFacts, order: str, item: ItemFacts | None, request: Request, decision: Decision
+    facts: SaleFacts, item: ItemFacts | None, request: Request, decision: Decision
 ) -> Placed | Refusal:
     if decision.status is Status.RESERVED and item is not None:
         amount = item.price.times(request.quantity)
         view = OrderView(
-            facts.id + order,
+            facts.id + request.order,
             facts.id,
             item.sku,
             request.quantity,
@@ -145,7 +177,7 @@ def _answer(
         )
         return Placed(view, replayed=False)
     if decision.hold is not None:
-        return Placed(_view_of_hold(facts, order, decision.hold), replayed=True)
+        return Placed(_view_of_hold(facts, request.order, decision.hold), replayed=True)
     return Refusal(_CODES[decision.status], decision.at_ms)
 
 

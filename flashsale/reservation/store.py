@@ -282,11 +282,15 @@ class ReservationStore:
 
     async def find_hold(self, sale: str, lane: int, order: str) -> Hold | None:
         """The newest record of an order, live or ended; None where Redis knows none."""
+        return (await self.find_holds(sale, lane, [order]))[0]
+
+    async def find_holds(self, sale: str, lane: int, orders: Sequence[str]) -> list[Hold | None]:
+        """Likewise of several orders, in their order; at least one."""
         try:
-            record = await self._redis.hget(lane_keys(sale, lane).holds, order)
+            records = await self._redis.hmget(lane_keys(sale, lane).holds, list(orders))
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"Redis did not answer: {error}") from error
-        return parse_hold(str(record)) if record is not None else None
+        return [None if record is None else parse_hold(str(record)) for record in records]
 
     async def buyers(self, sale: str, lane: int) -> set[str]:
         """Everyone who ever held something here: all who did at the call's start, maybe more."""

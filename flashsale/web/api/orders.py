@@ -37,7 +37,7 @@ async def place_order(request: web.Request) -> web.Response:
 
 
 async def list_orders(request: web.Request) -> web.Response:
-    """My orders."""
+    """My orders. One placed this moment joins the list within a second, once it is settled."""
     query = page_query(request)
     desk = request.app[DEPS].desk
     listed = await desk.list(request[BUYER], order_cursor(query), query.limit)
