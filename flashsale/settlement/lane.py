@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from flashsale.domain.events import Entry
 from flashsale.settlement.faults import backoff_seconds
 from flashsale.settlement.plan import Catalogue
-from flashsale.settlement.settler import Settled, Settler
+from flashsale.settlement.settler import RoomMayComeError, Settled, Settler
 from flashsale.stream.position import FIRST_ID
 from flashsale.stream.reader import Delivery, LaneReader
 
@@ -37,6 +37,8 @@ class Pace:
     block_ms: int = 1000
     #: How often to look for entries that a dead worker left.
     reclaim_every_ms: int = 5000
+    #: How long to wait for earlier entries that may make room; a dead worker's take half of it.
+    room_wait_ms: int = 60_000
     #: How often to trim what is settled.
     trim_every_ms: int = 1000
 
@@ -175,9 +177,17 @@ class LaneSettlement:
     async def _settle(self, part: Delivery, stop: asyncio.Event | None) -> Settled:
         """Settle, however long Postgres is away: reading again would count as another failure."""
         failures = 0
+        begun = time.monotonic()
         while True:
+            patient = (time.monotonic() - begun) * 1000 < self.pace.room_wait_ms
             try:
-                return await self.settler.settle(self.catalogue, self.lane, part)
+                return await self.settler.settle(self.catalogue, self.lane, part, patient=patient)
+            except RoomMayComeError:
+                if stop is not None and stop.is_set():
+                    raise
+                await asyncio.sleep(backoff_seconds(failures, first=0.01, most=0.5))
+                failures += 1
+                await self._reclaim_if_due(stop)  # what is missing may be a dead worker's
             except Exception as error:
                 if stop is None or stop.is_set():
                     raise
@@ -186,11 +196,14 @@ class LaneSettlement:
                 failures += 1
 
     async def _housekeeping(self, stop: asyncio.Event | None) -> None:
+        await self._reclaim_if_due(stop)
         now = time.monotonic()
-        if (now - self._reclaimed_at) * 1000 >= self.pace.reclaim_every_ms:
-            await self._reclaim(stop)
         if (now - self._trimmed_at) * 1000 >= self.pace.trim_every_ms:
             await self._trim(now)
+
+    async def _reclaim_if_due(self, stop: asyncio.Event | None) -> None:
+        if (time.monotonic() - self._reclaimed_at) * 1000 >= self.pace.reclaim_every_ms:
+            await self._reclaim(stop)
 
     async def _trim(self, now: float) -> None:
         if self._trim_due:

@@ -94,6 +94,12 @@ async def add_live(connection: Connection, sale: str, deltas: Mapping[int, int])
     await connection.execute(SQL["add_live"], sale, list(deltas), list(deltas.values()))
 
 
+async def has_gap(connection: Connection, sale: str, lane: int, batch: Folded) -> bool:
+    """Whether something that was decided earlier than the batch, or near it, is still to come."""
+    ranges = [asyncpg.Range(low, high) for low, high in batch.sequences]
+    return bool(await connection.fetchval(SQL["has_gap"], sale, lane, ranges))
+
+
 async def advance_lane(connection: Connection, sale: str, lane: int, batch: Folded) -> None:
     """Remember the batch's entries as settled."""
     ranges = [asyncpg.Range(low, high) for low, high in batch.sequences]

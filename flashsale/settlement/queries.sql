@@ -29,6 +29,18 @@ UPDATE orders SET state = 'rejected' WHERE id = ANY ($1::text[]);
 SELECT item, capacity - live AS room FROM sale_items
 WHERE sale_id = $1 AND item = ANY ($2::integer[]) ORDER BY item FOR UPDATE;
 
+-- name: has_gap
+-- Whether entries before the newest settled one, or before those of this batch, are not settled yet.
+WITH known AS (
+    SELECT lane, settled AS entries FROM lanes WHERE sale_id = $1
+    UNION ALL
+    SELECT lane, range_agg(int8range(seq, seq + 1)) FROM dead_letters WHERE sale_id = $1 GROUP BY lane
+    UNION ALL
+    SELECT $2::smallint, $3::int8multirange
+)
+SELECT bool_or(NOT entries @> int8range(1, upper(entries)))
+FROM (SELECT range_agg(entries) AS entries FROM known GROUP BY lane) AS by_lane;
+
 -- name: add_live
 -- The items are locked. The CHECK on `live` is the last word.
 UPDATE sale_items AS i SET live = i.live + c.delta

@@ -32,6 +32,10 @@ SERVER_SETTINGS = {"idle_in_transaction_session_timeout": "5000"}
 _ATTEMPTS_MAX = 10
 
 
+class RoomMayComeError(Exception):
+    """There is no room yet, but a release that was decided earlier is still to be settled."""
+
+
 @dataclass(slots=True)
 class Settled:
     """What became of a delivery; all of it is in Postgres, so all of it may be acknowledged."""
@@ -52,16 +56,20 @@ class Settler:
         """Raise what keeps Postgres from being asked."""
         await self._pool.fetchval("SELECT 1")
 
-    async def settle(self, catalogue: Catalogue, lane: int, delivery: Delivery) -> Settled:
+    async def settle(
+        self, catalogue: Catalogue, lane: int, delivery: Delivery, *, patient: bool = False
+    ) -> Settled:
         """Put a delivery into Postgres: orders, counters, or dead letters.
 
+        Batches may commit out of order, and the units of a reservation come from a release before
+        it: `patient` raises RoomMayComeError instead of rejecting while one may be under way.
         Settling twice is settling once. Raises what faults.fault_of calls an outage, with nothing
         or only whole parts of the delivery written; then settle it again.
         """
         settled = Settled()
         async with self._pool.acquire() as connection:
             if delivery.entries:
-                work = _Work(connection, catalogue, lane, delivery, settled)
+                work = _Work(connection, catalogue, lane, delivery, settled, patient)
                 await work.settle(delivery.entries)
             if delivery.poison:
                 await queries.add_dead_letters(
@@ -80,11 +88,14 @@ class _Work:
     lane: int
     delivery: Delivery
     settled: Settled
+    patient: bool
 
     async def settle(self, entries: Sequence[Entry]) -> None:
         """Settle entries together, or in halves where one of them cannot be."""
         try:
             changes = await self._settle_together(entries)
+        except RoomMayComeError:
+            raise
         except Exception as error:
             # On a connection that ended, no error tells anything about the data.
             if fault_of(error) is not Fault.POISON or self.connection.is_closed():
@@ -135,6 +146,10 @@ class _Work:
         room = await queries.lock_room(self.connection, self.catalogue.sale, changes.live_deltas)
         fitting = reject_overflow(self.catalogue.sale, changes, batch, room)
         if fitting is not changes:
+            if self.patient and await queries.has_gap(
+                self.connection, self.catalogue.sale, self.lane, batch
+            ):
+                raise RoomMayComeError("entries before these are not settled yet")
             refused = fitting.rejected[len(changes.rejected) :]
             await queries.reject_orders(self.connection, self.catalogue.sale, refused)
         await queries.add_live(self.connection, self.catalogue.sale, fitting.live_deltas)

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from flashsale.domain.events import Entry, OrderEvent
-from flashsale.settlement.settler import Settled, Settler
+from flashsale.settlement.settler import RoomMayComeError, Settled, Settler
 from flashsale.stream.reader import Delivery
 
 if TYPE_CHECKING:
@@ -215,3 +215,32 @@ async def test_an_illegal_event_is_settled_without_effect_and_told(lane: Lane) -
     assert [one.state.value for one in settled.illegal] == ["paying"]
     assert await lane.states() == {"a": "paying"}
     assert await lane.settled() == {1, 2}
+
+
+async def test_units_of_a_release_still_to_come_are_waited_for(lane: Lane) -> None:
+    await lane.pool.execute("UPDATE sale_items SET capacity = 1 WHERE item = 0")
+    delivery = await read(lane, [("R", "a")], [("C", "a")], [("R", "b")])
+    await settle(lane, of(delivery, 0))
+    settler = Settler(lane.pool)
+    with pytest.raises(RoomMayComeError):
+        await settler.settle(lane.catalogue, lane.number, of(delivery, 2), patient=True)
+    assert await lane.states() == {"a": "confirmed"}, "nothing is written while it may still fit"
+    await settle(lane, of(delivery, 1))
+    await settler.settle(lane.catalogue, lane.number, of(delivery, 2), patient=True)
+    assert await lane.states() == {"a": "cancelled", "b": "confirmed"}
+
+
+async def test_without_waiting_an_honest_order_is_rejected(lane: Lane) -> None:
+    """The control of the test above."""
+    await lane.pool.execute("UPDATE sale_items SET capacity = 1 WHERE item = 0")
+    delivery = await read(lane, [("R", "a")], [("C", "a")], [("R", "b")])
+    for number in (0, 2, 1):
+        await settle(lane, of(delivery, number))
+    assert await lane.states() == {"a": "cancelled", "b": "rejected"}
+
+
+async def test_where_nothing_is_missing_there_is_no_waiting(lane: Lane) -> None:
+    await lane.pool.execute("UPDATE sale_items SET capacity = 1 WHERE item = 0")
+    delivery = await read(lane, [("R", "a")], [("R", "b")])
+    await Settler(lane.pool).settle(lane.catalogue, lane.number, delivery, patient=True)
+    assert await lane.states() == {"a": "confirmed", "b": "rejected"}
