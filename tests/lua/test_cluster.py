@@ -13,7 +13,7 @@ from flashsale.reservation.errors import ScriptError
 from flashsale.reservation.keys import SETTLEMENT_GROUP
 from tests.lua.header import PATHS
 from tests.lua.lane import FUTURE, HOUR_MS, PAST, Lane
-from tests.lua.private_server import private_redis
+from tests.lua.private_server import free_port, private_redis
 
 SLOTS = 16384
 FIRST_TO_LAST = [
@@ -33,9 +33,8 @@ FIRST_TO_LAST = [
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Redis]:
-    folder = tmp_path_factory.mktemp("cluster")
-    async with private_redis(folder, cluster_enabled="yes") as client:
+async def cluster() -> AsyncIterator[Redis]:
+    async with private_redis(cluster_enabled="yes", cluster_port=free_port()) as client:
         await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
         while "cluster_state:ok" not in await client.execute_command("CLUSTER", "INFO"):
             await asyncio.sleep(0.05)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +15,9 @@ from tests.lua.test_headers import READERS, RELEASES
 
 
 @pytest.fixture
-async def full(tmp_path: Path) -> AsyncIterator[Lane]:
+async def full() -> AsyncIterator[Lane]:
     """A lane with three holds, one of them overdue, on a server that takes no more."""
-    async with private_redis(tmp_path, maxmemory_policy="noeviction") as client:
+    async with private_redis(maxmemory_policy="noeviction") as client:
         lane = Lane(client)
         await lane.open(10, hold_ms=1)
         overdue = await lane.reserve(("a", "ann", 0, 1))
