@@ -19,7 +19,6 @@ from flashsale.demo.stores import Reading, Stores, Watch, open_stores
 from flashsale.demo.verdict import audit
 from flashsale.embedded.credentials import Credentials
 from flashsale.embedded.errors import CredentialsError
-from flashsale.shipped import shipped
 from flashsale.supervisor import engine
 from loadtest.checks import check_audit, check_failures, check_orders, check_settled
 from loadtest.history import read_ending, read_history
@@ -102,7 +101,6 @@ async def _some_engine(data_dir: Path | None, web_processes: int) -> AsyncIterat
             host="127.0.0.1",
             port=0,
             web_processes=web_processes,
-            redis_config=shipped("config") / "redis.conf",
         ) as running:
             yield running.credentials
     finally:

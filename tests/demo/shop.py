@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -29,10 +28,9 @@ class Shop:
     forgets_winners: bool = False
     busy_every: int = 0
     closes_every: int = 0
-    opens_at: float = 0.0
+    closed_for: int = 0
     orders: dict[str, str] = field(default_factory=dict)
     reads: int = 0
-    unanswered: int = 0
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _requests: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -54,7 +52,8 @@ class Shop:
         return response
 
     def _decide(self, key: str) -> web.Response:
-        if time.time() < self.opens_at:
+        if self.closed_for > 0:
+            self.closed_for -= 1
             return self._refuse(409, "not_open")
         known = self.orders.get(key)
         sold_out = len(self.orders) >= self.units

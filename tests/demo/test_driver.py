@@ -70,11 +70,12 @@ async def test_busy_and_closed_connections_lose_nobody() -> None:
 
 
 async def test_who_comes_early_is_served_at_the_opening() -> None:
-    shop = Shop(50, opens_at=time.time() + 0.3)
+    shop = Shop(50, closed_for=30)
 
     result, answered, _ = await drive(shop)
 
-    assert result["counts"]["early"]["not_open"] >= 8
+    # Two of the thirty may have been lost unread by visitors who drop the connection.
+    assert 28 <= result["counts"]["early"]["not_open"] <= 30
     assert result["problems"] == []
     assert len(answered) == 50
 
@@ -86,9 +87,9 @@ async def test_a_paced_crowd_comes_at_its_rate() -> None:
 
     assert len(answered) == 60
     assert result["problems"] == []
-    visits = [sum(sum(kind.values()) for kind in each["counts"].values()) for each in windows]
-    assert len([count for count in visits if count]) >= 2
-    assert windows[0]["offered"] < sum(visits)
+    visits = sum(sum(kind.values()) for each in windows for kind in each["counts"].values())
+    assert windows[-1]["offered"] >= visits - result["faults"]["repeated"]
+    assert windows[-1]["at"] >= windows[-1]["offered"] / 400.0
 
 
 @pytest.mark.parametrize(

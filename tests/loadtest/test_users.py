@@ -17,7 +17,7 @@ async def run(shop: Shop, folder: Path, profile: str, minutes: float) -> LocustP
         minutes=minutes,
         sale=SALE,
         sku="phone",
-        starts_at_ms=int((time.time() + 4) * 1000),
+        starts_at_ms=int((time.time() + 5) * 1000),
         merchant_id=KEY.merchant_id,
         kid=KEY.kid,
         secret=KEY.secret.decode(),
@@ -34,7 +34,7 @@ async def run(shop: Shop, folder: Path, profile: str, minutes: float) -> LocustP
 async def test_users_buy_what_there_is_and_record_every_yes(tmp_path: Path) -> None:
     shop = Shop(100)
 
-    plan = await run(shop, tmp_path, "launch-150k", 0.05)
+    plan = await run(shop, tmp_path, "launch-150k", 0.1)
 
     answered = [
         order
@@ -53,7 +53,7 @@ async def test_users_buy_what_there_is_and_record_every_yes(tmp_path: Path) -> N
 
 
 async def test_a_seller_who_forgets_is_noticed(tmp_path: Path) -> None:
-    plan = await run(Shop(10_000, forgets_keys=True), tmp_path, "launch-150k", 0.03)
+    plan = await run(Shop(10_000, forgets_keys=True), tmp_path, "launch-150k", 0.1)
 
     failures = read_ending(plan.ending_file).failures
     assert {failure["name"] for failure in failures} == {"same order again"}
