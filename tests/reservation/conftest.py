@@ -9,9 +9,11 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from flashsale.reservation.desk import LaneDesk
 from flashsale.reservation.scripts import load_scripts
 from flashsale.reservation.store import ReservationStore
 from flashsale.shipped import shipped
+from tests.reservation.door import LANE, Breakable
 
 
 @pytest.fixture
@@ -29,3 +31,18 @@ async def store(client: Redis) -> AsyncIterator[ReservationStore]:
     store = ReservationStore(client, load_scripts(shipped("lua")))
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def breakable(client: Redis) -> AsyncIterator[Breakable]:
+    store = Breakable(client, load_scripts(shipped("lua")))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def desk(breakable: Breakable) -> AsyncIterator[LaneDesk]:
+    """One process; the fixture `store` is another."""
+    desk = LaneDesk(breakable, *LANE, batch_max=16, waiting_max=64)
+    yield desk
+    await desk.stop()
