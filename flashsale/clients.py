@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 
 import asyncpg
 from redis.asyncio import Redis
@@ -16,19 +17,34 @@ from flashsale.config import Settings
 from flashsale.reservation.inspector import LaneInspector
 from flashsale.reservation.scripts import load_scripts
 from flashsale.reservation.store import ReservationStore
+from flashsale.settlement.migrate import schema_is_current
 from flashsale.shipped import shipped
 
 CONNECT_SECONDS_MAX = 10.0
+REDIS_CONNECTIONS_MAX = 1000  # more than anything here opens; redis-py raises above it
+_REDIS_FORM = "redis://:PASSWORD@HOST:PORT/NUMBER"
+_POSTGRES_FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+_POSTGRES_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 
 
 class StartError(Exception):
     """A process cannot start; one line that says what to do."""
 
 
+class UnreachableError(StartError):
+    """A server does not answer, or not to us."""
+
+
 @contextlib.asynccontextmanager
 async def redis_client(settings: Settings, *, block_ms: int = 0) -> AsyncIterator[Redis]:
     """A Redis client that sends nothing twice. StartError where nothing answers."""
     url = _required(settings, "redis_url")
+    patience_seconds = settings.reservation.redis_timeout_ms / 1000
     try:
         client = Redis.from_url(
             url,
@@ -36,29 +52,33 @@ async def redis_client(settings: Settings, *, block_ms: int = 0) -> AsyncIterato
             decode_responses=True,
             # What was lost may have taken effect: only a buyer's key may repeat it.
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=(settings.reservation.redis_timeout_ms + block_ms) / 1000,
-            socket_connect_timeout=settings.reservation.redis_timeout_ms / 1000,
-            max_connections=1000,
+            socket_timeout=patience_seconds + block_ms / 1000,
+            socket_connect_timeout=patience_seconds,
+            max_connections=REDIS_CONNECTIONS_MAX,
         )
-    except ValueError as error:
-        raise StartError(f"FLASHSALE_REDIS_URL is no Redis URL: {error}.") from None
-    try:
+    except ValueError:
+        raise _unreadable("FLASHSALE_REDIS_URL", _REDIS_FORM) from None
+    async with contextlib.aclosing(client):
         try:
             await client.ping()
         except (RedisError, OSError) as error:
-            raise StartError(
+            raise UnreachableError(
                 f"Redis cannot be reached ({brief(error)}): check FLASHSALE_REDIS_URL."
             ) from None
+        except TypeError:  # an option in the URL that a connection does not take
+            raise _unreadable("FLASHSALE_REDIS_URL", _REDIS_FORM) from None
         yield client
-    finally:
-        await client.aclose()
 
 
 @contextlib.asynccontextmanager
 async def postgres_pool(
-    settings: Settings, connections_max: int, **server_settings: str
+    settings: Settings,
+    connections_max: int,
+    *,
+    check_schema: bool = True,
+    server_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
-    """A pool of Postgres connections. StartError where nothing answers."""
+    """A pool of Postgres connections. StartError where nothing answers or the schema is old."""
     dsn = _required(settings, "postgres_dsn")
     try:
         pool = await asyncpg.create_pool(
@@ -68,11 +88,17 @@ async def postgres_pool(
             timeout=CONNECT_SECONDS_MAX,
             server_settings={"application_name": "flashsale", **server_settings},
         )
-    except (asyncpg.PostgresError, OSError, TimeoutError, ValueError) as error:
-        raise StartError(
+    except _POSTGRES_ERRORS as error:
+        raise UnreachableError(
             f"Postgres cannot be reached ({brief(error)}): check FLASHSALE_POSTGRES_DSN."
         ) from None
+    except ValueError:
+        raise _unreadable("FLASHSALE_POSTGRES_DSN", _POSTGRES_FORM) from None
     try:
+        if check_schema:
+            async with pool.acquire() as connection:
+                if not await schema_is_current(connection):
+                    raise StartError("The schema is not this version's: run `flashsale migrate`.")
         yield pool
     finally:
         try:
@@ -88,6 +114,13 @@ def _required(settings: Settings, name: str) -> str:
         variable = f"FLASHSALE_{name.upper()}"
         raise StartError(f"No servers are named: set {variable}, or give --data-dir.")
     return str(secret.get_secret_value())
+
+
+def _unreadable(variable: str, form: str) -> StartError:
+    """Says nothing of what was read: of a password with a slash in it, that would be a part."""
+    return StartError(
+        f"{variable} cannot be read: write it as {form}, other characters in a password as %XX."
+    )
 
 
 def brief(error: BaseException) -> str:

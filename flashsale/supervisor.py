@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import http.client
+import logging
 import os
 import secrets
 import shutil
 import socket
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,16 +21,23 @@ from pathlib import Path
 import asyncpg
 
 from flashsale.access.queries import create_merchant, load_buyer_keys
-from flashsale.embedded.credentials import Credentials
-from flashsale.embedded.errors import CredentialsError, EmbeddedError
+from flashsale.embedded.credentials import FILE_NAME, Credentials
+from flashsale.embedded.errors import EmbeddedError
 from flashsale.embedded.process import Child, spawn
+from flashsale.embedded.redis_server import Durability
 from flashsale.embedded.servers import Servers, resolve_servers
 from flashsale.settlement.migrate import migrate
+from flashsale.shipped import shipped
+from flashsale.web.metrics import FOLDER_VARIABLE, forget_process
 
-READY_SECONDS_MAX = 30.0
+READY_SECONDS_MAX = 60.0
 RESTART_SECONDS_MAX = 5.0
-STOP_SECONDS_MAX = 15.0
+#: A process is killed that much later than it may take to finish what is in flight.
+STOP_SECONDS_MORE = 5.0
+_RESTART_SECONDS_MIN = 0.1
 _POLL_SECONDS = 0.05
+
+_logger = logging.getLogger(__name__)
 
 
 class SupervisorError(EmbeddedError):
@@ -49,22 +59,43 @@ class Engine:
     """A running engine. `credentials` is what `credentials.json` holds."""
 
     data_dir: Path
+    servers: Servers
     credentials: Credentials
     workers: list[Worker] = field(default_factory=list)
+
+    def save(self, *, stopped: bool = False) -> None:
+        """Write `credentials.json`; what keeps it from that is logged, for the processes go on."""
+        pids = {each.name: each.child.pid for each in self.workers if each.child is not None}
+        pids = {} if stopped else {**self.servers.pids, **pids}
+        self.credentials = replace(self.credentials, pids=pids)
+        try:
+            self.credentials.save(self.data_dir)
+        except OSError as error:
+            _logger.error("%s cannot be written: %s", FILE_NAME, error)  # noqa: TRY400
 
 
 def free_port(host: str, port: int) -> int:
     """`port` itself, or a free one for 0. Raises SupervisorError where it is taken."""
-    # Without SO_REUSEPORT, so that another engine on this port is noticed and not joined.
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with _held_port(host, port) as number:
+        return number
+
+
+@contextlib.contextmanager
+def _held_port(host: str, port: int) -> Iterator[int]:
+    """A port that only processes which share it can listen on, even while none of ours does."""
+    # Bound without SO_REUSEPORT, so that another engine on this port is noticed and not joined.
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
-        except OSError as error:
+            holder.bind((host, port))
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no such host"
             raise SupervisorError(
-                f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port."
+                f"{host}:{port} cannot be listened on ({reason}): choose another --host or --port."
             ) from None
-        return int(probe.getsockname()[1])
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield int(holder.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
@@ -76,39 +107,43 @@ async def engine(
     web_processes: int = 1,
     redis_url: str | None = None,
     postgres_dsn: str | None = None,
-    redis_config: Path | None = None,
+    durability: Durability = "strict",
+    stop_seconds_max: float = 10.0,
 ) -> AsyncIterator[Engine]:
     """Run everything on the data in `data_dir`, ready inside the block; data stays after it.
 
-    Given servers are used instead of bundled ones. Raises EmbeddedError or MigrationError, one
-    line each, where something cannot start.
+    Given servers are used instead of bundled ones. `stop_seconds_max` is how long a process may
+    take to finish what is in flight. Raises EmbeddedError, MigrationError, OSError and asyncpg's
+    errors, one line each, where something cannot start.
     """
-    port = free_port(host, port)
     running: list[Engine] = []
 
     def save() -> None:
         for each in running:
-            _save(each, servers)
+            each.save()
 
-    async with resolve_servers(
-        redis_url, postgres_dsn, data_dir, redis_config=redis_config, on_change=save
-    ) as servers:
-        await migrate(servers.postgres_dsn)
-        credentials = await _credentials(data_dir, servers, f"http://{_address(host)}:{port}")
-        started = Engine(data_dir, credentials, _workers(host, port, web_processes))
-        running.append(started)
-        metrics = _fresh_folder(data_dir / "metrics")
-        environment = {
-            **os.environ,
-            "FLASHSALE_REDIS_URL": servers.redis_url,
-            "FLASHSALE_POSTGRES_DSN": servers.postgres_dsn,
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
-        }
-        async with contextlib.AsyncExitStack() as stack:
-            for worker in started.workers:
-                await stack.enter_async_context(_kept_running(worker, started, environment, save))
-            await _until_ready(started)
-            yield started
+    with _held_port(host, port) as bound:
+        data_dir = _private_folder(data_dir)
+        async with resolve_servers(
+            redis_url,
+            postgres_dsn,
+            data_dir,
+            redis_config=shipped("config") / "redis.conf",
+            durability=durability,
+            on_change=save,
+        ) as servers:
+            await migrate(servers.postgres_dsn)
+            credentials = await _credentials(data_dir, servers, f"http://{_address(host)}:{bound}")
+            workers = _workers(data_dir, host, bound, web_processes)
+            started = Engine(data_dir, servers, credentials, workers)
+            running.append(started)
+            try:
+                async with _kept_running(started, stop_seconds_max + STOP_SECONDS_MORE):
+                    await _until_ready(started)
+                    yield started
+            finally:
+                running.clear()
+                started.save(stopped=True)
 
 
 def _address(host: str) -> str:
@@ -116,28 +151,32 @@ def _address(host: str) -> str:
     return f"[{shown}]" if ":" in shown else shown
 
 
-def _fresh_folder(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
-    return folder
+def _private_folder(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder.absolute()
 
 
-def _workers(host: str, port: int, web_processes: int) -> list[Worker]:
-    program = (sys.executable, "-m", "flashsale")
+def _workers(data_dir: Path, host: str, port: int, web_processes: int) -> list[Worker]:
+    # -P: what lies in the folder that somebody happens to stand in is none of our modules.
+    program = (sys.executable, "-P", "-m", "flashsale")
     web = (*program, "web", "--host", host, "--port", str(port), "--share-port")
+    # The same name at every start: a new process takes up at once what a killed one left.
+    place = hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=6).hexdigest()
+    settler = f"{socket.gethostname()}-{place}"
     names = ["web", *(f"web-{number}" for number in range(2, web_processes + 1))]
     return [
-        Worker("settle", (*program, "settle")),
+        Worker("settle", (*program, "settle", "--name", settler)),
         Worker("timekeeper", (*program, "timekeeper")),
         *(Worker(name, web) for name in names),
     ]
 
 
 async def _credentials(data_dir: Path, servers: Servers, base_url: str) -> Credentials:
-    """Those of the last run where its merchant still exists, else a new merchant's."""
-    known = None
-    with contextlib.suppress(CredentialsError):
-        known = Credentials.load(data_dir)
+    """Those of the last run where its merchant still exists, else a new merchant's.
+
+    CredentialsError where the file is damaged: it is the only copy of the merchant's API key.
+    """
+    known = Credentials.load(data_dir) if (data_dir / FILE_NAME).exists() else None
     connection = await asyncpg.connect(servers.postgres_dsn)
     try:
         keys = await load_buyer_keys(connection)
@@ -156,53 +195,68 @@ async def _credentials(data_dir: Path, servers: Servers, base_url: str) -> Crede
             )
     finally:
         await connection.close()
-    return replace(known, base_url=base_url, console_url=f"{base_url}/console")
-
-
-def _save(started: Engine, servers: Servers) -> None:
-    pids = dict(servers.pids)
-    pids |= {each.name: each.child.pid for each in started.workers if each.child is not None}
-    started.credentials = replace(
-        started.credentials,
+    return replace(
+        known,
+        base_url=base_url,
+        console_url=f"{base_url}/console",
         redis_url=servers.redis_url,
         postgres_dsn=servers.postgres_dsn,
-        pids=pids,
     )
-    started.credentials.save(started.data_dir)
 
 
 @contextlib.asynccontextmanager
-async def _kept_running(
-    worker: Worker, started: Engine, environment: dict[str, str], save: Callable[[], None]
-) -> AsyncIterator[None]:
-    def start() -> Child:
-        log_path = started.data_dir / "logs" / f"{worker.name}.log"
-        worker.child = spawn(worker.name, worker.argv, env=environment, log_path=log_path)
-        save()
-        return worker.child
-
-    async def keep() -> None:
-        pause = 0.1
-        while True:
-            assert worker.child is not None
-            begun = asyncio.get_running_loop().time()
-            await worker.child.wait()
-            worker.restarts += 1
-            # A process that dies at once is not started in a tight loop; one that ran long is.
-            quick = asyncio.get_running_loop().time() - begun < RESTART_SECONDS_MAX
-            pause = min(pause * 2, RESTART_SECONDS_MAX) if quick else 0.1
-            await asyncio.sleep(pause)
-            start()
-
-    start()
-    keeper = asyncio.create_task(keep())
+async def _kept_running(started: Engine, stop_seconds_max: float) -> AsyncIterator[None]:
+    metrics = started.data_dir / "metrics"
+    shutil.rmtree(metrics, ignore_errors=True)
+    _private_folder(metrics)
+    environment = {
+        **os.environ,
+        "FLASHSALE_REDIS_URL": started.servers.redis_url,
+        "FLASHSALE_POSTGRES_DSN": started.servers.postgres_dsn,
+        FOLDER_VARIABLE: str(metrics),
+    }
+    keepers: list[asyncio.Task[None]] = []
     try:
+        for worker in started.workers:
+            _start(worker, started, environment)
+            keepers.append(asyncio.create_task(_keep(worker, started, environment, metrics)))
         yield
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
-        if worker.child is not None:
-            await worker.child.stop(patience_seconds=STOP_SECONDS_MAX)
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        children = [each.child for each in started.workers if each.child is not None]
+        stops = (child.stop(patience_seconds=stop_seconds_max) for child in children)
+        await asyncio.gather(*stops)
+
+
+def _start(worker: Worker, started: Engine, environment: dict[str, str]) -> None:
+    log_path = started.data_dir / "logs" / f"{worker.name}.log"
+    worker.child = spawn(worker.name, worker.argv, env=environment, log_path=log_path)
+    started.save()
+
+
+async def _keep(
+    worker: Worker, started: Engine, environment: dict[str, str], metrics: Path
+) -> None:
+    """Start a worker again whenever it ends, less and less eagerly where it ends at once."""
+    clock = asyncio.get_running_loop().time
+    pause_seconds = _RESTART_SECONDS_MIN
+    while True:
+        assert worker.child is not None
+        begun = clock()
+        code = await worker.child.wait()
+        worker.restarts += 1
+        forget_process(worker.child.pid, metrics)
+        quick = clock() - begun < RESTART_SECONDS_MAX
+        pause_seconds = pause_seconds * 2 if quick else _RESTART_SECONDS_MIN
+        pause_seconds = min(pause_seconds, RESTART_SECONDS_MAX)
+        _logger.warning("%s ended with code %d; starting it again", worker.name, code)
+        await asyncio.sleep(pause_seconds)
+        try:
+            _start(worker, started, environment)
+        except OSError as error:  # no memory or no process left now may be there again soon
+            _logger.error("%s cannot be started: %s", worker.name, error)  # noqa: TRY400
 
 
 async def _until_ready(started: Engine) -> None:
@@ -222,13 +276,17 @@ def _check_alive(started: Engine) -> None:
     for worker in started.workers:
         # A second death before anything was ready is no accident.
         if worker.child is not None and worker.restarts > 1:
-            words = worker.child.last_words() or f"see {worker.child.log_path}"
-            raise SupervisorError(f"{worker.name} cannot start: {words}")
+            words = worker.child.last_words().removeprefix("flashsale: ")
+            raise SupervisorError(
+                f"{worker.name} cannot start: {words or f'see {worker.child.log_path}'}"
+            )
 
 
 def _answers(url: str) -> bool:
+    # Our own address: no proxy that the environment names has a part in this.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own http URL
+        with opener.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False

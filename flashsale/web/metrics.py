@@ -7,6 +7,7 @@ values in a file there, and whichever answers a scrape adds them up.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -119,7 +120,6 @@ class SettlementMetrics:
         self._lag.observe(lag_ms / 1000)
 
 
-def forget_process(pid: int) -> None:
+def forget_process(pid: int, folder: Path) -> None:
     """Drop the live gauges of a process that ended; its counters stay in the sums."""
-    if FOLDER_VARIABLE in os.environ:
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

@@ -1,0 +1,146 @@
+"""Commands that ask or change something once: schema, checks, merchants, tokens, the document."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from flashsale import wiring
+from flashsale.access import queries as access_queries
+from flashsale.access.buyer_keys import BuyerKey
+from flashsale.access.tokens import fast_issuer, is_subject
+from flashsale.cli.common import DataDir, plain, run, settings_for
+from flashsale.clients import lane_inspector, postgres_pool
+from flashsale.embedded.credentials import Credentials
+from flashsale.reconciliation.audit import audit as run_audit
+from flashsale.reconciliation.doctor import examine, render_findings
+from flashsale.reconciliation.report import AuditReport, render, to_json
+from flashsale.settlement.migrate import migrate as run_migrations
+from flashsale.web.openapi import document
+from flashsale.web.routes import ROUTES
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the schema to this version."""
+    settings = settings_for(data_dir)
+
+    async def work() -> list[str]:
+        async with postgres_pool(settings, 1, check_schema=False):
+            pass  # for its one line where nothing answers
+        return await run_migrations(plain(settings.postgres_dsn) or "")
+
+    applied = run(work(), data_dir)
+    typer.echo(f"applied {', '.join(applied)}" if applied else "the schema is current")
+
+
+def doctor(data_dir: DataDir = None) -> int:
+    """Check servers, durability, clocks and versions, and say what to set."""
+    settings = settings_for(data_dir)
+    findings = run(
+        examine(
+            plain(settings.redis_url),
+            plain(settings.postgres_dsn),
+            connections_max=settings.web.connections_max,
+            data_dir=data_dir,
+            relaxed=settings.durability == "relaxed",
+        )
+    )
+    Console().print(render_findings(findings))
+    return int(any(finding.failed for finding in findings))
+
+
+def audit(
+    sale: Annotated[str | None, typer.Argument(help="A sale's id; all of them without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Check every invariant on both stores; exit 1 where one is broken."""
+    settings = settings_for(data_dir)
+
+    async def work() -> list[AuditReport]:
+        async with lane_inspector(settings) as inspector, postgres_pool(settings, 4) as pool:
+            return await run_audit(pool, inspector, sale)
+
+    reports = run(work(), data_dir)
+    holds = all(each.holds for each in reports)
+    if as_json:
+        _print_json({"holds": holds, "sales": [to_json(each) for each in reports]})
+    else:
+        Console().print(render(reports))
+    return int(not holds)
+
+
+def merchant_create(
+    name: Annotated[str, typer.Argument(help="What buyers know the shop as.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Create a merchant; its API key and buyer signing key are shown this once."""
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise typer.BadParameter("the name is empty, longer than 200 characters or not printable")
+    settings = settings_for(data_dir)
+
+    async def work() -> access_queries.NewMerchant:
+        async with postgres_pool(settings, 1) as pool:
+            return await access_queries.create_merchant(pool, name.strip(), now=wiring.now_utc())
+
+    created = run(work(), data_dir)
+    _print_json(
+        {
+            "merchant_id": created.merchant_id,
+            "api_key": created.api_key,
+            "buyer_key_id": created.buyer_key.kid,
+            "buyer_signing_key": created.buyer_key.secret.decode(),
+        }
+    )
+
+
+def token_buyer(
+    sub: Annotated[str, typer.Option(help="The buyer's id.")],
+    merchant: Annotated[
+        str | None, typer.Option(help="A merchant's id; the data folder's by default.")
+    ] = None,
+    ttl_seconds: Annotated[
+        int, typer.Option(min=1, max=31_536_000, help="How long the token is good for.")
+    ] = 3600,
+    data_dir: DataDir = None,
+) -> None:
+    """Print a token for a buyer."""
+    if not is_subject(sub):
+        raise typer.BadParameter("--sub takes 1 to 128 characters, none of them control")
+    settings = settings_for(data_dir)
+
+    async def work() -> list[BuyerKey]:
+        async with postgres_pool(settings, 1) as pool:
+            return list((await access_queries.load_buyer_keys(pool)).values())
+
+    key = _signing_key(run(work(), data_dir), merchant or _merchant_of(data_dir))
+    typer.echo(fast_issuer(key, now=time.time(), ttl_seconds=ttl_seconds)(sub))
+
+
+def _merchant_of(data_dir: Path | None) -> str | None:
+    return None if data_dir is None else Credentials.load(data_dir).merchant_id
+
+
+def _signing_key(keys: list[BuyerKey], merchant: str | None) -> BuyerKey:
+    owners = {key.merchant_id for key in keys}
+    if merchant is None and len(owners) != 1:
+        raise typer.BadParameter("name the merchant with --merchant: its keys decide who signs")
+    for key in reversed(keys):
+        signs = (key.algorithm, key.state) == ("HS256", "active")
+        if signs and key.merchant_id == (merchant or key.merchant_id):
+            return key
+    raise typer.BadParameter(f"merchant {merchant or owners.pop()} has no active HS256 key")
+
+
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    _print_json(document(ROUTES))

@@ -1,0 +1,102 @@
+"""What commands share: options, settings, and running until done or told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvloop
+from pydantic import SecretStr
+
+from flashsale.clients import StartError, UnreachableError
+from flashsale.config import Settings, load_settings
+from flashsale.embedded.credentials import Credentials
+
+_Result = TypeVar("_Result")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", help="The folder of a running `flashsale up`; else FLASHSALE_… variables."
+    ),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on; loopback by default.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+WebProcesses = Annotated[int, typer.Option(min=1, max=64, help="They share the port.")]
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """A signal asked the command to end, and it has ended in good order."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+def plain(secret: SecretStr | None) -> str | None:
+    """The text of a secret."""
+    return None if secret is None else secret.get_secret_value()
+
+
+def settings_for(data_dir: Path | None) -> Settings:
+    """The settings, with the servers of `data_dir` where one is given.
+
+    Raises ConfigError and CredentialsError.
+    """
+    if data_dir is None:
+        return load_settings()
+    known = Credentials.load(data_dir)
+    servers = {"FLASHSALE_REDIS_URL": known.redis_url, "FLASHSALE_POSTGRES_DSN": known.postgres_dsn}
+    return load_settings({**os.environ, **servers})
+
+
+def run(work: Coroutine[Any, Any, _Result], data_dir: Path | None = None) -> _Result:
+    """The result of `work`; Stopped where SIGINT or SIGTERM ended it, its cleaning up done.
+
+    Where the servers of `data_dir` do not answer, the error says what starts them.
+    """
+    with _hinting(data_dir):
+        return uvloop.run(_stoppable(work))
+
+
+def serve(work: Coroutine[Any, Any, None], data_dir: Path | None = None) -> None:
+    """Run `work`, which only ends by itself where it fails, until a signal: that is a good end."""
+    with contextlib.suppress(Stopped):
+        run(work, data_dir)
+
+
+async def _stoppable(work: Coroutine[Any, Any, _Result]) -> _Result:
+    working = asyncio.ensure_future(work)
+    signals: list[int] = []
+
+    def stop(number: int) -> None:
+        if not signals:  # once: a second signal must not interrupt the cleaning up
+            signals.append(number)
+            working.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        if signals:
+            raise Stopped(signals[0]) from None
+        raise
+
+
+@contextlib.contextmanager
+def _hinting(data_dir: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except UnreachableError as error:
+        if data_dir is None:
+            raise
+        told = str(error).partition(": check ")[0]
+        raise StartError(f"{told}: is `flashsale up --data-dir {data_dir}` running?") from None

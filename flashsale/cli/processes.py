@@ -1,0 +1,119 @@
+"""Commands that run until they are stopped: the engine as a whole, and its processes one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flashsale import wiring
+from flashsale.cli.common import DataDir, Host, Port, WebProcesses, plain, serve, settings_for
+from flashsale.clients import postgres_pool, redis_client
+from flashsale.config import Settings, load_settings
+from flashsale.logs import configure_logs
+from flashsale.supervisor import engine
+
+_HERE = Path("flashsale-data")
+_IN_THE_OPEN = (
+    "flashsale: other machines may reach this, without TLS: put a reverse proxy in front."
+)
+
+
+def up(
+    data_dir: Annotated[
+        Path, typer.Option(help="Where data, logs and credentials.json live.")
+    ] = _HERE,
+    host: Host = None,
+    port: Port = None,
+    web_processes: WebProcesses = 1,
+) -> None:
+    """Run everything on this machine until Ctrl-C; the data survives a restart."""
+    settings = load_settings()
+    listening = host or settings.web.host
+
+    async def work() -> None:
+        await _reach_given_servers(settings)
+        async with engine(
+            data_dir,
+            host=listening,
+            port=settings.web.port if port is None else port,
+            web_processes=web_processes,
+            redis_url=plain(settings.redis_url),
+            postgres_dsn=plain(settings.postgres_dsn),
+            durability=settings.durability,
+            stop_seconds_max=settings.web.stop_seconds_max,
+        ) as started:
+            typer.echo(f"ready {started.credentials.base_url}")
+            sys.stdout.flush()
+            if not _is_loopback(listening):
+                typer.echo(_IN_THE_OPEN, err=True)
+            await asyncio.Event().wait()
+
+    serve(work())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _reach_given_servers(settings: Settings) -> None:
+    if settings.redis_url is not None:
+        async with redis_client(settings):
+            pass
+    if settings.postgres_dsn is not None:
+        async with postgres_pool(settings, 1, check_schema=False):
+            pass
+
+
+def web(
+    host: Host = None,
+    port: Port = None,
+    share_port: Annotated[
+        bool, typer.Option("--share-port", help="Let several processes listen.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run one web process."""
+    settings = settings_for(data_dir)
+    configure_logs()
+
+    async def work() -> None:
+        async with wiring.web(
+            settings,
+            host=host or settings.web.host,
+            port=settings.web.port if port is None else port,
+            share_port=share_port,
+        ) as (address, bound):
+            typer.echo(f"listening on {address}:{bound}", err=True)
+            await asyncio.Event().wait()
+
+    serve(work(), data_dir)
+
+
+def settle(
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Take up at once what a process of this name left; no two may share a name."
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run one settlement process; several share the work."""
+    settings = settings_for(data_dir)
+    configure_logs()
+    serve(wiring.settle(settings, name=name), data_dir)
+
+
+def timekeeper(data_dir: DataDir = None) -> None:
+    """Run one timekeeper; of several, one at a time acts."""
+    settings = settings_for(data_dir)
+    configure_logs()
+    serve(wiring.timekeeper(settings), data_dir)

@@ -1,0 +1,10 @@
+"""The composition root: puts each process together out of settings. Holds no rule of its own."""
+
+from __future__ import annotations
+
+from flashsale.wiring.running import now_utc
+from flashsale.wiring.settlement_process import settle
+from flashsale.wiring.timekeeper_process import timekeeper
+from flashsale.wiring.web_process import web
+
+__all__ = ["now_utc", "settle", "timekeeper", "web"]

@@ -1,0 +1,33 @@
+"""Puts a timekeeper process together. Holds no rule of its own."""
+
+from __future__ import annotations
+
+import structlog
+
+from flashsale.clients import postgres_pool, reservation_store
+from flashsale.config import Settings
+from flashsale.timekeeper.timekeeper import Timekeeper
+from flashsale.wiring.running import check_durability, finished
+
+_LOG = structlog.get_logger(__name__)
+
+POSTGRES_CONNECTIONS_MAX = 4
+
+
+async def timekeeper(settings: Settings) -> None:
+    """A timekeeper process, until it is cancelled; the step it is at then is finished."""
+    async with (
+        reservation_store(settings) as store,
+        postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
+    ):
+        await check_durability(settings, store, pool)
+        bounds = settings.timekeeper
+        keeper = Timekeeper(
+            pool,
+            store,
+            tick_ms=bounds.tick_ms,
+            expire_batch_max=bounds.expire_batch_max,
+            records_keep_hours=bounds.records_keep_hours,
+            on_trouble=lambda line: _LOG.warning("timekeeper_trouble", error=line),
+        )
+        await finished(keeper.run)

@@ -1,0 +1,173 @@
+"""Puts a web process together. Holds no rule of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import asyncpg
+import structlog
+
+from flashsale.access import queries as access_queries
+from flashsale.access.keyring import Keyring
+from flashsale.clients import brief, postgres_pool, reservation_store
+from flashsale.config import Settings
+from flashsale.orders.board import Board
+from flashsale.orders.service import OrderDesk
+from flashsale.reservation.store import ReservationStore
+from flashsale.sales.queries import find_sale
+from flashsale.sales.service import SaleService
+from flashsale.settlement.faults import Fault, fault_of
+from flashsale.settlement.ledger import Ledger
+from flashsale.settlement.migrate import schema_is_current
+from flashsale.web.app import build_app
+from flashsale.web.auth import Access
+from flashsale.web.deps import WebDeps
+from flashsale.web.hot import HotRoutes
+from flashsale.web.metrics import Metrics
+from flashsale.web.middleware import Faults
+from flashsale.web.server import Limits, serving
+from flashsale.wiring.running import background, check_durability, every, now_utc
+
+_LOG = structlog.get_logger(__name__)
+
+KEYS_REFRESH_SECONDS = 5.0
+METRICS_SECONDS = 1.0
+LISTEN_AGAIN_SECONDS = 1.0
+POSTGRES_CONNECTIONS_MAX = 8
+CHANNEL = "sale_changed"
+
+
+@contextlib.asynccontextmanager
+async def web(
+    settings: Settings, *, host: str, port: int, share_port: bool
+) -> AsyncIterator[tuple[str, int]]:
+    """A web process; yields the address it listens on."""
+    async with (
+        reservation_store(settings) as store,
+        postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
+    ):
+        await check_durability(settings, store, pool)
+        keyring = Keyring(partial(access_queries.load_buyer_keys, pool))
+        await keyring.refresh()
+        board = Board(
+            partial(find_sale, pool),
+            store,
+            batch_max=settings.reservation.batch_max,
+            waiting_max=settings.reservation.waiting_max,
+        )
+        secret = await _order_id_secret(settings, pool)
+        deps = _deps(settings, store, pool, keyring, OrderDesk(board, store, Ledger(pool), secret))
+        hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
+
+        async def export() -> None:
+            hot.export(deps.metrics)
+            deps.metrics.gathered(*board.take_gathered())
+
+        async with (
+            background(
+                every(KEYS_REFRESH_SECONDS, keyring.refresh),
+                every(METRICS_SECONDS, export),
+                _listen(pool, board),
+                board.watch(settings.reservation.watch_ms),
+            ),
+            _stopped_after(board),  # what is in flight at a stop still wants its decision
+            serving(
+                build_app(deps),
+                host=host,
+                port=port,
+                limits=Limits(**settings.web.model_dump(exclude={"host", "port"})),
+                reuse_port=share_port,
+                front=hot.front,
+            ) as address,
+        ):
+            # What exists by now stays; without it in the way, collections are short and rare.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 20)
+            yield address
+
+
+def _deps(
+    settings: Settings,
+    store: ReservationStore,
+    pool: asyncpg.Pool[asyncpg.Record],
+    keyring: Keyring,
+    desk: OrderDesk,
+) -> WebDeps:
+    async def redis_answers() -> str | None:
+        await store.ping()
+        return None
+
+    async def schema_answers() -> str | None:
+        async with pool.acquire() as connection:
+            return None if await schema_is_current(connection) else "run `flashsale migrate`"
+
+    return WebDeps(
+        access=Access(keyring, partial(access_queries.find_api_key, pool), now_utc),
+        api_keys=pool,
+        desk=desk,
+        sales=SaleService(
+            pool,
+            store,
+            now_utc,
+            hold_seconds_min=settings.merchant.hold_seconds_min,
+            production=settings.mode == "production",
+        ),
+        ledger=Ledger(pool),
+        store=store,
+        probes={"redis": redis_answers, "postgres": schema_answers},
+        metrics=Metrics(),
+        faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
+        now=now_utc,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _stopped_after(board: Board) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await board.stop()
+
+
+async def _listen(pool: asyncpg.Pool[asyncpg.Record], board: Board) -> None:
+    """Forget facts of sales that change, for ever; without a messenger, forget everything."""
+    while True:
+        try:
+            await _listen_once(pool, board)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            _LOG.warning("listener_lost", error=brief(error))
+        board.forget()
+        await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+
+
+async def _listen_once(pool: asyncpg.Pool[asyncpg.Record], board: Board) -> None:
+    gone = asyncio.Event()
+
+    def on_end(*_: object) -> None:
+        gone.set()
+
+    def on_change(*notice: Any) -> None:
+        board.forget(notice[-1])
+
+    async with pool.acquire() as connection:
+        connection.add_termination_listener(on_end)
+        await connection.add_listener(CHANNEL, on_change)
+        try:
+            board.forget()  # what changed while nobody listened
+            await gone.wait()
+        finally:
+            connection.remove_termination_listener(on_end)
+            await connection.remove_listener(CHANNEL, on_change)
+
+
+async def _order_id_secret(settings: Settings, pool: asyncpg.Pool[asyncpg.Record]) -> bytes:
+    if settings.order_id_secret is not None:
+        return settings.order_id_secret.get_secret_value().encode()[:64]
+    secret: bytes = await pool.fetchval("SELECT order_id_secret FROM engine")
+    return secret
