@@ -75,6 +75,8 @@ class Run:
             case "reserve":
                 size = dice.choices([1, dice.randint(2, 9), 120], [5, 5, 0.3])[0]
                 batch = [self.request() for _ in range(size)]
+                if dice.random() < 0.2:  # a twin in the same batch
+                    batch[-1] = (*batch[0][:3], batch[0][3] + (dice.random() < 0.3))
                 flat = [part for request in batch for part in request]
                 return script, (epoch, size, *flat), (epoch, batch)
             case "release":

@@ -76,6 +76,20 @@ async def test_only_what_every_group_has_acknowledged_is_trimmed(lane: Lane):
     assert await left() == ids[3:]
 
 
+async def test_entries_of_one_millisecond_are_trimmed_one_by_one(lane: Lane):
+    events, redis = lane.keys.events, lane.redis
+    for entry_id in ("5-9", "5-10", "5-11"):
+        await redis.xadd(events, {"seq": "1"}, id=entry_id)
+    await redis.xgroup_create(events, GROUP, id="0")
+    for left in (["5-10", "5-11"], ["5-11"], []):
+        await redis.xreadgroup(GROUP, "worker", {events: ">"}, count=1)
+        assert await lane.call("trim_events") == ["DONE", 0], "it is pending"
+        (pending,) = await redis.xpending_range(events, GROUP, "-", "+", 10)
+        await redis.xack(events, GROUP, pending["message_id"])
+        assert await lane.call("trim_events") == ["DONE", 1]
+        assert [entry_id for entry_id, _ in await redis.xrange(events)] == left
+
+
 async def test_a_lane_is_retired_once_nothing_hangs_on_it(lane: Lane):
     await sell_three(lane)
     await lane.call("close_sale", 1, "closed")
