@@ -156,9 +156,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         ):
             continue
         section, _, name = variable.removeprefix(PREFIX).lower().partition("__")
-        known = found.get(section)
-        others = known if isinstance(known, dict) else {}
-        found[section] = {**others, name: value} if name else value
+        if not name:
+            found[section] = value
+        elif isinstance(known := found.setdefault(section, {}), dict):
+            known[name] = value
     return found
 
 
@@ -177,7 +178,7 @@ def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
     names = []
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += _names(field.annotation, f"{prefix}{name}.")
+            names += [name, *_names(field.annotation, f"{prefix}{name}.")]
         else:
             names.append(prefix + name)
     return names
