@@ -1,4 +1,4 @@
-"""What is shown of a sale is of this moment where the stores answer, and the last known where not."""
+"""What is shown of a sale is of this moment where stores answer, and else what was known last."""
 
 from __future__ import annotations
 
