@@ -92,6 +92,17 @@ class Board:
         #: Sales that a notice came for while they were being looked up.
         self._outdated: set[str] = set()
 
+    def peek(self, sale: str) -> Listing | None:
+        """A public sale of which something fresh is known; None where it must be looked up."""
+        known = self._listings.get(sale)
+        if known is None:
+            return None
+        now = time.monotonic()
+        if now - known.loaded_at > FACTS_SECONDS_MAX:
+            return None
+        known.read_at = now
+        return known
+
     async def listing(self, sale: str) -> Listing | None:
         """A public sale, or None; asks Postgres only where nothing fresh is known.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from flashsale.access.tokens import Buyer
 from flashsale.domain.events import EventKind
@@ -35,6 +37,19 @@ _ENDED = {OrderState.EXPIRED: Refusal("hold_expired")}
 _NOT_CANCELLABLE = Refusal("order_not_cancellable")
 
 
+class Begun(NamedTuple):
+    """An order under way: once `decision` is there, `outcome` says what the buyer is told."""
+
+    facts: SaleFacts
+    item: ItemFacts | None
+    request: Request
+    decision: asyncio.Future[Decision]
+
+    def outcome(self) -> Placed | Refusal:
+        """What became of it; raises what the decision does."""
+        return _answer(self.facts, self.item, self.request, self.decision.result())
+
+
 @dataclass(frozen=True, slots=True)
 class OrderDesk:
     """Serves buyers. Methods raise StoreError or Postgres' errors where a store does not answer."""
@@ -44,6 +59,28 @@ class OrderDesk:
     ledger: Ledger
     order_id_secret: bytes
 
+    def begin(
+        self, listing: Listing, buyer: Buyer, key: str, sku: str, quantity: int
+    ) -> Begun | None:
+        """`place` as far as it goes without waiting; None where more than a lane has to be asked.
+
+        Raises StoreBusyError.
+        """
+        facts = listing.facts
+        if facts.merchant_id != buyer.merchant_id or facts.retired or not facts.armed:
+            return None
+        item, request = self._request(listing, buyer, key, sku, quantity)
+        lane = listing.desks[lane_of(request.buyer, facts.lanes)]
+        return Begun(facts, item, request, lane.submit(request))
+
+    def _request(
+        self, listing: Listing, buyer: Buyer, key: str, sku: str, quantity: int
+    ) -> tuple[ItemFacts | None, Request]:
+        item = listing.items.get(sku)
+        order = order_hash(self.order_id_secret, listing.facts.id, buyer.subject, key)
+        number = -1 if item is None else item.item
+        return item, Request(order, buyer.subject, number, quantity)
+
     async def place(
         self, listing: Listing, buyer: Buyer, key: str, sku: str, quantity: int
     ) -> Placed | Refusal:
@@ -51,9 +88,7 @@ class OrderDesk:
         facts = listing.facts
         if facts.merchant_id != buyer.merchant_id:
             return Refusal("wrong_sale")
-        item = listing.items.get(sku)
-        order = order_hash(self.order_id_secret, facts.id, buyer.subject, key)
-        request = Request(order, buyer.subject, -1 if item is None else item.item, quantity)
+        item, request = self._request(listing, buyer, key, sku, quantity)
         try:
             return await self._decide(listing, item, request)
         except LaneLostError:

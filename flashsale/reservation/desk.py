@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from flashsale.domain.outcomes import Decision
-from flashsale.reservation.errors import StoreError
+from flashsale.reservation.errors import StoreBusyError, StoreError
 from flashsale.reservation.follower import SHUT, Follower
 from flashsale.reservation.gather import Gather
 from flashsale.reservation.store import Request, ReservationStore
@@ -42,11 +43,36 @@ class LaneDesk:
 
     async def reserve(self, request: Request) -> Decision:
         """Decide one request: here where that is exact, else in Redis."""
-        if self.follower.shut(request):
-            refusal = await self.refusing.submit(request)
-            if refusal is not None:
-                return refusal
-        return await self.reserving.submit(request)
+        return await self.submit(request)
+
+    def submit(self, request: Request) -> asyncio.Future[Decision]:
+        """`reserve`, for who cannot wait: StoreBusyError at once, the future raises the rest."""
+        if not self.follower.shut(request):
+            return self.reserving.submit(request)
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        judged = self.refusing.submit(request)
+        judged.add_done_callback(partial(self._judged, request, answer))
+        return answer
+
+    def _judged(
+        self,
+        request: Request,
+        answer: asyncio.Future[Decision],
+        judged: asyncio.Future[Decision | None],
+    ) -> None:
+        if answer.done():
+            return
+        if judged.cancelled():
+            answer.cancel()
+        elif (error := judged.exception()) is not None:
+            answer.set_exception(error)
+        elif (refusal := judged.result()) is not None:
+            answer.set_result(refusal)
+        else:
+            try:
+                self.reserving.submit(request).add_done_callback(partial(_hand_on, answer))
+            except StoreBusyError as busy:
+                answer.set_exception(busy)
 
     async def _reserve(self, requests: Sequence[Request]) -> list[Decision]:
         decisions = await self._store.reserve(*self._place, requests)
@@ -61,3 +87,14 @@ class LaneDesk:
     async def stop(self) -> None:
         """End the background work; what is waiting is cancelled."""
         await asyncio.gather(self.follower.stop(), self.reserving.stop(), self.refusing.stop())
+
+
+def _hand_on(answer: asyncio.Future[Decision], decided: asyncio.Future[Decision]) -> None:
+    if answer.done():
+        return
+    if decided.cancelled():
+        answer.cancel()
+    elif (error := decided.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(decided.result())

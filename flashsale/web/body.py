@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from flashsale.domain.stock import SUPPLY_MAX
 from flashsale.sales.errors import ValidationFailedError
 from flashsale.sales.forms import SKU_MAX_CHARACTERS, parse_form
+from flashsale.web.connection import Connection
 from flashsale.web.errors import Problem, ProblemError, invalid, problem_of_sale, refuse
 from flashsale.web.schemas import OrderForm
-from flashsale.web.server import Connection
 
 BODY_MAX_BYTES = 16_384
 DEPTH_MAX = 32

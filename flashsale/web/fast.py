@@ -26,19 +26,25 @@ def _head(second: int, status: int, fields: str) -> bytes:
     return f"{lines}Content-Length: ".encode("latin-1")
 
 
+def wire(status: int, fields: str, body: bytes, *, keep_alive: bool = True) -> bytes:
+    """A whole answer; `fields` are header lines as `FastResponse` takes them."""
+    ending = b"\r\n\r\n" if keep_alive else b"\r\nConnection: close\r\n\r\n"
+    return b"%b%d%b%b" % (_head(int(time.time()), status, fields), len(body), ending, body)
+
+
 class FastResponse:
     """A whole answer as bytes; quacks like the part of StreamResponse that the server calls.
 
     `fields` are header lines, each ended by CRLF, without Date, Content-Length and Connection.
     """
 
-    __slots__ = ("_bytes", "_writer", "body_length", "keep_alive", "status")
+    __slots__ = ("_parts", "_writer", "body_length", "keep_alive", "status")
 
     def __init__(self, status: int, fields: str, body: bytes) -> None:
         self.status = status
         self.body_length = len(body)
         self.keep_alive: bool | None = True
-        self._bytes = b"%b%d\r\n" % (_head(int(time.time()), status, fields), len(body)), body
+        self._parts = status, fields, body
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Decide what the connection becomes; nothing is written yet."""
@@ -47,12 +53,10 @@ class FastResponse:
 
     async def write_eof(self) -> None:
         """Write everything at once."""
-        head, body = self._bytes
-        ending = b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n"
         transport = self._writer.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
-        transport.write(head + ending + body)
+        transport.write(wire(*self._parts, keep_alive=bool(self.keep_alive)))
 
 
 def fast(status: int, fields: str, body: bytes) -> web.StreamResponse:

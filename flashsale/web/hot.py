@@ -23,7 +23,7 @@ from flashsale.orders.values import Placed, Refusal
 from flashsale.web.api.public import public_sale
 from flashsale.web.auth import Access
 from flashsale.web.body import parse_order_body, read_body
-from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, refuse
+from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, ProblemError, refuse
 from flashsale.web.fast import fast
 from flashsale.web.idempotency import idempotency_key
 from flashsale.web.metrics import Metrics
@@ -43,6 +43,16 @@ _SALE_END = len(_PREFIX) + SALE_ID_LENGTH
 _ORDER_PATH_LENGTH = _SALE_END + len(_SUFFIX)
 
 
+def hot_route(method: str, path: str) -> tuple[str, str] | None:
+    """ORDER_ROUTE or SALE_ROUTE and the sale's id in the path, of whatever letters; else None."""
+    if path.startswith(_PREFIX):
+        if len(path) == _ORDER_PATH_LENGTH and method == "POST" and path.endswith(_SUFFIX):
+            return ORDER_ROUTE, path[len(_PREFIX) : _SALE_END]
+        if len(path) == _SALE_END and method == "GET":
+            return SALE_ROUTE, path[len(_PREFIX) :]
+    return None
+
+
 def header_lines(headers: dict[str, str]) -> str:
     """Header fields as the lines that `fast` takes."""
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -52,13 +62,17 @@ _ORDER_FIELDS = header_lines({**COMMON_HEADERS, "Content-Type": "application/jso
 _REPLAYED_FIELDS = _ORDER_FIELDS + "Idempotency-Replayed: true\r\n"
 
 
+#: An answer: status, header lines, body.
+Parts = tuple[int, str, bytes]
+
+
 @lru_cache(maxsize=1024)
-def _refusal(refused: Refusal, second: int) -> tuple[int, str, bytes]:
+def _refusal(refused: Refusal, second: int) -> Parts:
     # Retry-After counts seconds, so one rendering a second serves everybody.
     return _parts(refusal(refused, second * 1000))
 
 
-def _parts(problem: Problem) -> tuple[int, str, bytes]:
+def _parts(problem: Problem) -> Parts:
     headers = {**COMMON_HEADERS, "Content-Type": PROBLEM_MEDIA_TYPE, **problem.all_headers()}
     return problem.status, header_lines(headers), problem.body()
 
@@ -93,13 +107,10 @@ class HotRoutes:
         """The handler of the server: hot routes here, the rest by `handler`."""
 
         async def serve(request: web.BaseRequest) -> web.StreamResponse:
-            path = request.raw_path
-            if path.startswith(_PREFIX):
-                sale = path[len(_PREFIX) : _SALE_END]
-                if len(path) == _ORDER_PATH_LENGTH:
-                    if request.method == "POST" and path.endswith(_SUFFIX):
-                        return await self._order(request, sale)
-                elif len(path) == _SALE_END and request.method == "GET":
+            match hot_route(request.method, request.raw_path):
+                case (route, sale) if route is ORDER_ROUTE:
+                    return await self._order(request, sale)
+                case (_, sale):
                     return await self._sale(request, sale)
             return await handler(request)
 
@@ -116,26 +127,35 @@ class HotRoutes:
 
     async def _sale(self, request: web.BaseRequest, sale: str) -> web.StreamResponse:
         try:
-            page = await self._page(sale)
+            listing = await self._listed(sale)
+            page = self.page(sale, listing) or await self._render(sale, listing)
         except Exception as error:  # noqa: BLE001 - the one place where every fault ends
-            return self._refuse(SALE_ROUTE, self._problem_of(error))
-        known = request.headers.get("If-None-Match")
-        status = 200 if known is None or not has_already(known, page.tag) else 304
-        self.answered[SALE_ROUTE, status] += 1
-        return fast(status, page.fields, page.body if status == 200 else b"")
+            return fast(*self.problem(SALE_ROUTE, error))
+        return fast(*self.shown(page, request.headers.get("If-None-Match")))
 
-    async def _page(self, sale: str) -> Page:
+    async def _listed(self, sale: str) -> Listing:
         listing = await self._desk.board.listing(sale)
         if listing is None:
             raise refuse("unknown_sale")
+        return listing
+
+    def page(self, sale: str, listing: Listing) -> Page | None:
+        """The sale as it was last rendered, where that is still good."""
         page = self._pages.get(sale)
         if (
             page is None
             or page.until < time.monotonic()
             or any(map(is_not, page.readings, listing.readings()))
         ):
-            page = await self._render(sale, listing)
+            return None
         return page
+
+    def shown(self, page: Page, if_none_match: str | None) -> Parts:
+        """The answer to a read."""
+        known = if_none_match is not None and has_already(if_none_match, page.tag)
+        status, body = (304, b"") if known else (200, page.body)
+        self.answered[SALE_ROUTE, status] += 1
+        return status, page.fields, body
 
     async def _render(self, sale: str, listing: Listing) -> Page:
         value = await public_sale(self._desk.board, listing, int(time.time() * 1000))
@@ -152,38 +172,38 @@ class HotRoutes:
 
     async def _order(self, request: web.BaseRequest, sale: str) -> web.StreamResponse:
         try:
-            answer = await self._place(request, sale)
+            return fast(*self.told(await self._place(request, sale)))
         except Exception as error:  # noqa: BLE001 - the one place where every fault ends
-            return self._refuse(ORDER_ROUTE, self._problem_of(error))
-        if isinstance(answer, Problem):
-            return self._refuse(ORDER_ROUTE, answer)
+            return fast(*self.problem(ORDER_ROUTE, error))
+
+    def told(self, answer: Placed | Refusal) -> Parts:
+        """The answer to an order."""
         if isinstance(answer, Refusal):
             self.refused[answer.code] += 1
-            status, fields, body = _refusal(answer, int(time.time()))
-            self.answered[ORDER_ROUTE, status] += 1
-            return fast(status, fields, body)
+            parts = _refusal(answer, int(time.time()))
+            self.answered[ORDER_ROUTE, parts[0]] += 1
+            return parts
         self.answered[ORDER_ROUTE, 201] += 1
         order = answer.order
         fields = _REPLAYED_FIELDS if answer.replayed else _ORDER_FIELDS
-        return fast(
-            201, f"{fields}Location: /v1/orders/{order.id}\r\n", orjson.dumps(order_json(order))
-        )
+        location = f"Location: /v1/orders/{order.id}\r\n"
+        return 201, fields + location, orjson.dumps(order_json(order))
 
-    def _refuse(self, route: str, problem: Problem) -> web.StreamResponse:
+    def problem(self, route: str, error: Exception) -> Parts:
+        """The answer where something was raised."""
+        problem = self._problem_of(error)
         self.refused[problem.code] += 1
         self.answered[route, problem.status] += 1
-        return fast(*_parts(problem))
+        return _parts(problem)
 
-    async def _place(self, request: web.BaseRequest, sale: str) -> Placed | Refusal | Problem:
+    async def _place(self, request: web.BaseRequest, sale: str) -> Placed | Refusal:
         headers = request.headers
         buyer = await self._access.buyer(headers)
         key = idempotency_key(headers)
         if isinstance(key, Problem):
-            return key
+            raise ProblemError(key)
         body = parse_order_body(await read_body(request))
         if isinstance(body, Problem):
-            return body
-        listing = await self._desk.board.listing(sale)
-        if listing is None:
-            raise refuse("unknown_sale")
+            raise ProblemError(body)
+        listing = await self._listed(sale)
         return await self._desk.place(listing, buyer, key, body.sku, body.quantity)

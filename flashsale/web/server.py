@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from flashsale.web.errors import Problem, problem_bytes
+from flashsale.web.connection import Connection, Quick
+from flashsale.web.errors import problem_bytes
 
 HEADER_LINE_MAX_BYTES = 8_190
 HEADERS_MAX = 128
@@ -43,67 +43,22 @@ class Limits:
     stop_seconds_max: float = 10
 
 
-class Connection(RequestHandler):
-    """One connection; it ends when a request's head takes longer than `request_seconds_max`."""
-
-    __slots__ = ("_head_timer", "request_seconds_max")
-
-    def __init__(self, manager: web.Server, limits: Limits, **others: Any) -> None:
-        super().__init__(manager, keepalive_timeout=limits.keepalive_seconds, **others)
-        self.request_seconds_max = limits.request_seconds_max
-        self._head_timer: asyncio.TimerHandle | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Feed the parser; start the clock on a head that did not come whole, the rare case."""
-        heads = self._request_count
-        super().data_received(data)
-        if self._request_count != heads:
-            self._stop_timer()
-        elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
-            self._head_timer = self._loop.call_later(self.request_seconds_max, self.force_close)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the timer with the connection."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - aiohttp's signature
-    ) -> web.StreamResponse:
-        """Answer what the parser refused, and close; the refused text is neither sent nor logged.
-
-        The middleware answers faults of handlers, so that a status of 500 is a fault in it.
-        """
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer had begun and cannot be replaced")
-        if status >= 500:
-            self.logger.error("A request failed outside the middleware", exc_info=exc)
-        code = "internal" if status >= 500 else "bad_request"
-        response = Problem("header_too_large" if isinstance(exc, LineTooLong) else code).response()
-        response.force_close()
-        return response
-
-
 class _Server(web.Server):
     """Makes `Connection`s, and turns away those past the bound before they can ask anything."""
 
-    def __init__(self, handler: Handler, limits: Limits, **others: Any) -> None:
+    def __init__(
+        self, handler: Handler, limits: Limits, quick: Quick | None, **others: Any
+    ) -> None:
         super().__init__(handler, **others)
         self._limits = limits
+        self._quick = quick
 
     def __call__(self) -> Connection:
         return Connection(
             self,
-            self._limits,
+            quick=self._quick,
+            request_seconds_max=self._limits.request_seconds_max,
+            keepalive_timeout=self._limits.keepalive_seconds,
             loop=self._loop,
             access_log=None,
             auto_decompress=False,  # bodies are unpacked under a bound of our own
@@ -135,11 +90,14 @@ _TURNED_AWAY = _turned_away()
 class _Runner(web.AppRunner):
     """Runs an application on `_Server`, behind a front where one is given."""
 
-    __slots__ = ("_front", "_limits")
+    __slots__ = ("_front", "_limits", "_quick")
 
-    def __init__(self, app: web.Application, front: Front | None, limits: Limits) -> None:
+    def __init__(
+        self, app: web.Application, front: Front | None, quick: Quick | None, limits: Limits
+    ) -> None:
         super().__init__(app, shutdown_timeout=limits.stop_seconds_max, access_log=None)
         self._front = front
+        self._quick = quick
         self._limits = limits
 
     async def _make_server(self) -> web.Server:
@@ -148,6 +106,7 @@ class _Runner(web.AppRunner):
         return _Server(
             handler if self._front is None else self._front(handler),
             self._limits,
+            self._quick,
             request_factory=plain.request_factory,
         )
 
@@ -161,13 +120,14 @@ async def serving(
     limits: Limits = Limits(),
     reuse_port: bool = False,
     front: Front | None = None,
+    quick: Quick | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve `app` while the context is open; yields the address bound (port 0 chooses one).
 
     On leaving: no new connections, what is in flight is finished (at most `stop_seconds_max`), the
     rest is closed. OSError where the address cannot be bound.
     """
-    runner = _Runner(app, front, limits)
+    runner = _Runner(app, front, quick, limits)
     try:
         await runner.setup()
         site = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=reuse_port or None)

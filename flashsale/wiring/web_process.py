@@ -30,6 +30,7 @@ from flashsale.web.deps import WebDeps
 from flashsale.web.hot import HotRoutes
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
+from flashsale.web.quick import QuickRoutes
 from flashsale.web.server import Limits, serving
 from flashsale.wiring.running import background, check_durability, every, now_utc
 
@@ -83,6 +84,7 @@ async def web(
                 limits=Limits(**settings.web.model_dump(exclude={"host", "port"})),
                 reuse_port=share_port,
                 front=hot.front,
+                quick=QuickRoutes(deps.access, deps.desk, hot),
             ) as address,
         ):
             # What exists by now stays; without it in the way, collections are short and rare.

@@ -19,16 +19,16 @@ async def house(web_schema, new_database, redis_url) -> AsyncIterator[House]:
     """The web as it is run: hot routes in front."""
     async with (
         new_database(template=web_schema) as dsn,
-        open_house(dsn, redis_url, hot=True) as opened,
+        open_house(dsn, redis_url) as opened,
     ):
         yield opened
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["hot", "routed"])
+@pytest.fixture(scope="module", params=["quick", "hot", "routed"])
 async def either_house(request, web_schema, new_database, redis_url) -> AsyncIterator[House]:
-    """Twice: the hot routes must answer as the routed ones do."""
+    """Three times: each way must answer as the others do."""
     async with (
         new_database(template=web_schema) as dsn,
-        open_house(dsn, redis_url, hot=request.param) as opened,
+        open_house(dsn, redis_url, way=request.param) as opened,
     ):
         yield opened

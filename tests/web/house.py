@@ -34,6 +34,7 @@ from flashsale.web.deps import WebDeps
 from flashsale.web.hot import HotRoutes
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
+from flashsale.web.quick import QuickRoutes
 from flashsale.web.routes import ROUTES
 from flashsale.web.schemas import ProblemView
 from flashsale.web.server import serving
@@ -175,9 +176,9 @@ class House:
 
 @contextlib.asynccontextmanager
 async def open_house(
-    dsn: str, redis_url: str, *, hot: bool, waiting_max: int = 1000
+    dsn: str, redis_url: str, *, way: str = "quick", waiting_max: int = 1000
 ) -> AsyncIterator[House]:
-    """A server with the hot routes in front of the router, or without them."""
+    """A server whose hot routes go the `quick` way, the `hot` one, or through the router."""
     async with open_shop(dsn, redis_url) as shop:
         await shop.redis.flushdb()
         merchant, other = [
@@ -192,10 +193,15 @@ async def open_house(
         )
         deps = web_deps(shop, board)
         await deps.access.keyring.refresh()
-        front = HotRoutes(deps.access, deps.desk, deps.faults.problem_of).front if hot else None
+        hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
+        front = None if way == "routed" else hot.front
+        quick = QuickRoutes(deps.access, deps.desk, hot) if way == "quick" else None
         worker = SettlementWorker(shop.pool, shop.redis, "tests", give_back=_nothing, trim=_nothing)
         async with (
-            serving(app := build_app(deps), host="127.0.0.1", port=0, front=front) as (host, port),
+            serving(app := build_app(deps), host="127.0.0.1", port=0, front=front, quick=quick) as (
+                host,
+                port,
+            ),
             aiohttp.ClientSession() as session,
         ):
             url = f"http://{host}:{port}"

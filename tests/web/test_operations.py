@@ -164,7 +164,7 @@ async def test_too_many_at_once_are_turned_away_unharmed(
 ) -> None:
     async with (
         new_database(template=web_schema) as dsn,
-        open_house(dsn, redis_url, hot=True, waiting_max=1) as house,
+        open_house(dsn, redis_url, waiting_max=1) as house,
     ):
         sale = await house.sale(items=[item(supply=100)])
         await house.shop.redis.execute_command("CLIENT", "PAUSE", 300)

@@ -1,0 +1,149 @@
+"""One connection: limits on its requests, and a short cut for the plainest of them.
+
+aiohttp makes a task, a request and a writer for each request. A request that came whole, in one
+piece and on its own, needs none of these: it is offered to `quick`, which answers it in a callback.
+Everything else (slow bodies, pipelines, unusual headers) goes aiohttp's way, and so does what
+`quick` does not take. The order of answers is kept: while one is being made, no other begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from flashsale.web.errors import Problem
+
+#: Writes one whole answer.
+Reply = Callable[[bytes], None]
+
+
+class Quick(Protocol):
+    """Answers plain requests without a task."""
+
+    def __call__(self, message: RawRequestMessage, body: bytes, reply: Reply) -> bool:
+        """Whether it takes the request; if so it calls `reply` once, now or later."""
+
+
+class Connection(RequestHandler):
+    """One connection; it ends when a request's head takes longer than `request_seconds_max`."""
+
+    __slots__ = ("_head_timer", "_quick", "_resting", "request_seconds_max")
+
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        quick: Quick | None,
+        request_seconds_max: float,
+        **others: Any,
+    ) -> None:
+        super().__init__(manager, **others)
+        self.request_seconds_max = request_seconds_max
+        self._quick = quick
+        self._head_timer: asyncio.TimerHandle | None = None
+        #: What aiohttp's loop of this connection waits for, kept from it during a quick answer.
+        self._resting: asyncio.Future[None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; start the clock on a head that did not come whole, the rare case."""
+        heads = self._request_count
+        waiter, self._waiter = self._waiter, None  # aiohttp shall not wake up yet
+        super().data_received(data)
+        self._waiter = waiter
+        idle = waiter is not None and not waiter.done()
+        if self._request_count != heads:
+            self._stop_timer()
+            if waiter is not None and idle and not self._take(waiter):
+                waiter.set_result(None)
+        elif self._head_timer is None and idle:
+            self._head_timer = self._loop.call_later(self.request_seconds_max, self.force_close)
+
+    def _take(self, waiter: asyncio.Future[None]) -> bool:
+        """Whether the one request that has arrived is being answered the quick way."""
+        if self._quick is None or len(self._messages) != 1 or self._paused or self._upgraded:
+            return False
+        message, payload = self._messages[0]
+        if (
+            not isinstance(message, RawRequestMessage)
+            or message.should_close
+            or message.chunked
+            or message.upgrade
+            or message.compression
+            or not payload.is_eof()
+        ):
+            return False
+        # Looked at and not read: where nobody takes the request, aiohttp's way finds it whole.
+        body = b"" if payload.at_eof() else b"".join(payload._buffer)  # noqa: SLF001
+        self._resting, self._waiter = waiter, None
+        self._request_in_progress = True
+        if not self._quick(message, body, self._reply):
+            self._resting, self._waiter = None, waiter
+            self._request_in_progress = False
+            return False
+        return True
+
+    def _reply(self, answer: bytes) -> None:
+        """Write a quick answer, and let aiohttp have the connection again."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(answer)
+        waiter, self._resting = self._resting, None
+        self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
+        if self._manager is None or waiter is None or waiter.done():
+            return
+        # As aiohttp does between taking up a request and having answered it.
+        self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self._manager.requests_count += 1
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+        self._waiter = waiter
+        if self._close or self._force_close:
+            waiter.cancel()
+        elif self._messages:
+            waiter.set_result(None)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the timer with the connection; an answer still to come is written to nobody."""
+        self._stop_timer()
+        if self._resting is not None:
+            self._waiter, self._resting = self._resting, None
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - aiohttp's signature
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, and close; the refused text is neither sent nor logged.
+
+        The middleware answers faults of handlers, so that a status of 500 is a fault in it.
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer had begun and cannot be replaced")
+        if status >= 500:
+            self.logger.error("A request failed outside the middleware", exc_info=exc)
+        code = "internal" if status >= 500 else "bad_request"
+        response = Problem("header_too_large" if isinstance(exc, LineTooLong) else code).response()
+        response.force_close()
+        return response
