@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from flashsale.domain.outcomes import Decision
 from flashsale.reservation.errors import StoreBusyError, StoreError
@@ -60,19 +61,13 @@ class LaneDesk:
         answer: asyncio.Future[Decision],
         judged: asyncio.Future[Decision | None],
     ) -> None:
-        if answer.done():
+        if answer.done() or judged.cancelled() or judged.exception() or judged.result():
+            _hand_on(answer, judged)
             return
-        if judged.cancelled():
-            answer.cancel()
-        elif (error := judged.exception()) is not None:
-            answer.set_exception(error)
-        elif (refusal := judged.result()) is not None:
-            answer.set_result(refusal)
-        else:
-            try:
-                self.reserving.submit(request).add_done_callback(partial(_hand_on, answer))
-            except StoreBusyError as busy:
-                answer.set_exception(busy)
+        try:
+            self.reserving.submit(request).add_done_callback(partial(_hand_on, answer))
+        except StoreBusyError as busy:
+            answer.set_exception(busy)
 
     async def _reserve(self, requests: Sequence[Request]) -> list[Decision]:
         decisions = await self._store.reserve(*self._place, requests)
@@ -89,12 +84,14 @@ class LaneDesk:
         await asyncio.gather(self.follower.stop(), self.reserving.stop(), self.refusing.stop())
 
 
-def _hand_on(answer: asyncio.Future[Decision], decided: asyncio.Future[Decision]) -> None:
+def _hand_on(answer: asyncio.Future[Decision], found: asyncio.Future[Any]) -> None:
+    # Looked at even where the buyer has gone: an error that nobody looks at is taken for a bug.
+    error = None if found.cancelled() else found.exception()
     if answer.done():
         return
-    if decided.cancelled():
+    if found.cancelled():
         answer.cancel()
-    elif (error := decided.exception()) is not None:
+    elif error is not None:
         answer.set_exception(error)
     else:
-        answer.set_result(decided.result())
+        answer.set_result(found.result())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -28,6 +29,7 @@ from tests.reservation.door import (
     refused_here,
     sell_out,
     shut,
+    until,
 )
 
 
@@ -151,3 +153,32 @@ async def test_a_lane_of_another_epoch_is_lost_to_those_refused_and_to_those_sen
             with pytest.raises(LaneLostError, match=expected):
                 await desk.reserve(request)
         await store.open_sale(SALE, 0, 2, TERMS, [2])
+
+
+@pytest.mark.parametrize("door", ["open", "shut"])
+@pytest.mark.parametrize("broken", [set(), {"tail", "reserve"}])
+async def test_who_leaves_before_the_answer_troubles_nobody(
+    store: ReservationStore, desk: LaneDesk, breakable: Breakable, door: str, broken: set[str]
+):
+    await store.open_sale(*LANE, TERMS, [2])
+    if door == "shut":
+        await store.reserve(*LANE, [WINNER])
+        await shut(desk)
+    complaints: list[dict] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    try:
+        breakable.broken = frozenset(broken)
+        leaver = asyncio.create_task(desk.reserve(STRANGER))
+        stayer = asyncio.create_task(desk.reserve(WINNER))
+        await asyncio.sleep(0)
+        leaver.cancel()
+        told = (await asyncio.gather(stayer, return_exceptions=True))[0]
+        assert isinstance(told, StoreUnavailableError if broken else Decision)
+        await until(lambda: desk.reserving._pump is None and desk.refusing._pump is None)
+        await asyncio.gather(leaver, return_exceptions=True)
+        del leaver
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+    assert complaints == []
