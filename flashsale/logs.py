@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 
 import orjson
 import structlog
@@ -16,10 +17,7 @@ def configure_logs() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Without locals: they may hold tokens and keys.
-            structlog.processors.ExceptionRenderer(
-                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-            ),
+            structlog.processors.format_exc_info,  # never with local variables: they hold secrets
             structlog.processors.JSONRenderer(
                 serializer=lambda event, **_: orjson.dumps(event).decode()
             ),
@@ -29,6 +27,24 @@ def configure_logs() -> None:
         cache_logger_on_first_use=True,
     )
     # Libraries speak the standard library's logging; what is below a warning is theirs.
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+
+
+class _Line(logging.Formatter):
+    """A record of the standard library's logging, told as our own are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "event": record.getMessage(),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = f"{record.exc_info[0].__name__}: {record.exc_info[1]}"
+            if record.levelno >= logging.ERROR:  # what a library only warns of, it mends itself
+                line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
