@@ -49,14 +49,15 @@ def up(
         ) as started:
             typer.echo(f"ready {started.credentials.base_url}")
             sys.stdout.flush()
-            if not _is_loopback(listening):
+            if not is_loopback(listening):
                 typer.echo(_IN_THE_OPEN, err=True)
             await asyncio.Event().wait()
 
     serve(work())
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -90,8 +91,7 @@ def web(
             host=host or settings.web.host,
             port=settings.web.port if port is None else port,
             share_port=share_port,
-        ) as (address, bound):
-            typer.echo(f"listening on {address}:{bound}", err=True)
+        ):
             await asyncio.Event().wait()
 
     serve(work(), data_dir)

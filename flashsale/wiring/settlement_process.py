@@ -72,4 +72,5 @@ async def settle(settings: Settings, *, name: str | None = None) -> None:
             on_batch=told,
             on_trouble=lambda line: _LOG.warning("settlement_trouble", error=line),
         )
+        _LOG.info("started", process="settle")
         await finished(worker.run)

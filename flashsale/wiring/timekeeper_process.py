@@ -30,4 +30,5 @@ async def timekeeper(settings: Settings) -> None:
             records_keep_hours=bounds.records_keep_hours,
             on_trouble=lambda line: _LOG.warning("timekeeper_trouble", error=line),
         )
+        _LOG.info("started", process="timekeeper")
         await finished(keeper.run)

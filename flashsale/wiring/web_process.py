@@ -91,6 +91,7 @@ async def web(
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 20)
+            _LOG.info("started", process="web", host=address[0], port=address[1])
             yield address
 
 
