@@ -24,7 +24,7 @@ async def driven(plan: Plan) -> AsyncGenerator[dict[str, Any], None]:
     """The driver's windows as they end, and last its result. Raises LoadError."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "flashsale.demo.driver"),
+        *("-P", "-m", "flashsale.demo.driver"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

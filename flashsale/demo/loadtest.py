@@ -47,7 +47,7 @@ async def _run(module: str, *arguments: str) -> int:
     parent = str(shipped("loadtest").parent)
     path = os.pathsep.join(filter(None, (parent, os.environ.get("PYTHONPATH"))))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, env={**os.environ, "PYTHONPATH": path}
+        sys.executable, "-P", "-m", module, *arguments, env={**os.environ, "PYTHONPATH": path}
     )
     try:
         return await process.wait()

@@ -29,7 +29,7 @@ async def audit(credentials: Credentials, sale: str) -> Verdict:
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "flashsale", "audit", sale, "--json"),
+        *("-P", "-m", "flashsale", "audit", sale, "--json"),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
