@@ -14,7 +14,7 @@ from flashsale.domain.outcomes import Status
 from flashsale.orders import board as board_module
 from flashsale.orders.board import Board
 from flashsale.reservation.keys import lane_keys
-from flashsale.reservation.store import Request
+from flashsale.reservation.replies import Request
 from tests.orders.stores import Gated, LookUps, nothing
 from tests.sales.shop import Shop, item
 
@@ -74,6 +74,7 @@ async def test_a_sale_goes_on_while_postgres_is_away(
         for number in range(20):
             known = await board.listing(sale.id)
             assert known is listing
+            assert board.peek(sale.id) is listing, "and the quick way stays open"
             decision = await known.desks[0].reserve(Request(f"o-{number}", f"b-{number}", 0, 1))
             assert decision.status is (Status.RESERVED if number < 10 else Status.SOLD_OUT)
         assert len(look_ups.asked) < 5, "an outage is not asked after by every buyer"
@@ -97,6 +98,17 @@ async def test_a_bug_in_reading_facts_is_not_taken_for_an_outage(
     look_ups.before = fail
     with pytest.raises(ZeroDivisionError):
         await board.listing(sale)
+
+
+async def test_only_what_is_fresh_is_found_without_waiting(shop: Shop, board: Board):
+    sale, draft = (await shop.scheduled()).id, (await shop.draft()).id
+    assert board.peek(sale) is None
+    listing = await board.listing(sale)
+    assert board.peek(sale) is listing
+    board.forget(sale)
+    assert board.peek(sale) is None
+    await board.listing(draft)
+    assert board.peek(draft) is None
 
 
 async def until_shown(board: Board, sale: str, available: list[int]) -> None:
