@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="flashsale loadtest", epilog="example: flashsale loadtest launch-150k --minutes 1"
     )
-    parser.add_argument("profile", choices=PROFILES)
+    parser.add_argument("profile", help=f"one of {', '.join(PROFILES)}")
     parser.add_argument("--minutes", type=float, help="shorter, with fewer units; same rates")
     parser.add_argument(
         "--data-dir", type=Path, help="the engine of this folder, started if need be"
@@ -36,15 +36,12 @@ def main() -> int:
                 results=options.results,
             )
         )
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
+    except (ValueError, StartError, EmbeddedError) as error:
+        sys.stderr.write(f"flashsale: {error}\n")
         return 2
-    except (StartError, EmbeddedError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; what was started has been stopped.\n")
-        return 1
+        return 130
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from flashsale.domain.outcomes import Decision
 from flashsale.reservation.errors import StoreBusyError, StoreError
 from flashsale.reservation.follower import SHUT, Follower
 from flashsale.reservation.gather import Gather
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.replies import Request
+from flashsale.reservation.store import ReservationStore
 
 
 class LaneDesk:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from flashsale.domain.events import EventKind
 from flashsale.domain.outcomes import Decision, Status
 from flashsale.reservation.errors import StoreError
-from flashsale.reservation.store import Request, ReservationStore, Tail
+from flashsale.reservation.replies import Request, Tail
+from flashsale.reservation.store import ReservationStore
 
 ENTRIES_MAX = 1000
 #: Refused answers by which Redis says that more askers would hear the same.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flashsale.reservation.store import ServerInfo
+from flashsale.reservation.replies import ServerInfo
 
 
 def durability_fault(info: ServerInfo, synchronous_commit: str) -> str | None:

@@ -10,7 +10,8 @@ from flashsale.domain.lanes import split
 from flashsale.domain.outcomes import Status
 from flashsale.domain.sales import RUNNING_STATES, SaleState
 from flashsale.reservation.errors import LaneLostError
-from flashsale.reservation.store import LaneSnapshot, ReservationStore
+from flashsale.reservation.replies import LaneSnapshot
+from flashsale.reservation.store import ReservationStore
 from flashsale.sales import queries
 from flashsale.sales.queries import Pool
 from flashsale.sales.values import SaleFacts

@@ -24,7 +24,8 @@ RATE_PER_SECOND_MAX = 1_000_000
 POINTER_MAX_CHARACTERS = 200
 
 _RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(?P<offset>[Zz]|[+-][0-9]{2}:[0-9]{2})?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+    r"(?P<offset>[Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
 # Control characters, lone surrogates, line and paragraph separators: none belongs in one line.
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})

@@ -161,5 +161,6 @@ FROM orders WHERE id > $1 AND id < $1 || '{';
 -- Items of which nothing is left, and when the last of the units that are gone went.
 SELECT i.item, (extract(epoch FROM max(o.hold_expires_at)) * 1000)::bigint - $2::bigint AS at_ms
 FROM sale_items AS i
-JOIN orders AS o ON o.id > $1 AND o.id < $1 || '{' AND o.item = i.item AND o.state = ANY ($3::text[])
+JOIN orders AS o
+    ON o.id > $1 AND o.id < $1 || '{' AND o.item = i.item AND o.state = ANY ($3::text[])
 WHERE i.sale_id = $1 AND i.live = i.capacity GROUP BY i.item;

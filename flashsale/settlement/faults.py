@@ -12,14 +12,14 @@ import random
 from enum import Enum, auto
 
 import asyncpg
-from redis.exceptions import RedisError
 
 from flashsale.reservation.errors import StoreError
+from flashsale.stream.reader import OUTAGES
 
 _DATA_CLASSES = frozenset({"22", "23"})  # data exception, integrity constraint violation
 _ROLLBACK_CLASS = "40"
 _OUTAGES = (
-    RedisError,
+    *OUTAGES,
     StoreError,
     OSError,
     asyncio.IncompleteReadError,

@@ -94,7 +94,7 @@ class LaneSettlement:
                 await self._leftovers(stop)
                 failures = 0
                 await self._follow(stop, until_empty=False)
-            except Exception as error:  # noqa: BLE001 - entries stay pending, so trying again is safe
+            except Exception as error:  # noqa: BLE001 - what is pending can be tried again
                 self.effects.trouble(self._explain(error))
                 await _sleep(stop, backoff_seconds(failures))
                 failures += 1

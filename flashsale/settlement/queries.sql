@@ -6,14 +6,15 @@ SELECT item, price_amount FROM sale_items WHERE sale_id = $1;
 
 -- name: lanes_to_read
 -- Sales whose lanes exist in Redis.
-SELECT id, lanes FROM sales WHERE armed_at IS NOT NULL AND retired_at IS NULL ORDER BY starts_at, id;
+SELECT id, lanes FROM sales WHERE armed_at IS NOT NULL AND retired_at IS NULL
+ORDER BY starts_at, id;
 
 -- name: lock_orders
 -- Orders that a batch may change, locked in the order in which every worker locks them.
 SELECT id, state, version FROM orders WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE;
 
 -- name: update_orders
--- Newer states. The rows were read under their lock in this transaction, so no other test is needed.
+-- Newer states. The rows were read under their lock in this transaction: no other test is needed.
 UPDATE orders AS o
 SET state = c.state, version = c.version, decided_at = c.decided_at, settled_at = now()
 FROM unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[])
@@ -25,16 +26,17 @@ WHERE o.id = c.id;
 UPDATE orders SET state = 'rejected' WHERE id = ANY ($1::text[]);
 
 -- name: lock_room
--- Units that still fit, item by item, locked in one order after the orders: no worker waits in a ring.
+-- Units that still fit, item by item, locked in one order after the orders: no ring of waiters.
 SELECT item, capacity - live AS room FROM sale_items
 WHERE sale_id = $1 AND item = ANY ($2::integer[]) ORDER BY item FOR UPDATE;
 
 -- name: has_gap
--- Whether entries before the newest settled one, or before those of this batch, are not settled yet.
+-- Whether entries before the newest settled one, or before this batch's, are not settled yet.
 WITH known AS (
     SELECT lane, settled AS entries FROM lanes WHERE sale_id = $1
     UNION ALL
-    SELECT lane, range_agg(int8range(seq, seq + 1)) FROM dead_letters WHERE sale_id = $1 GROUP BY lane
+    SELECT lane, range_agg(int8range(seq, seq + 1)) FROM dead_letters
+    WHERE sale_id = $1 GROUP BY lane
     UNION ALL
     SELECT $2::smallint, $3::int8multirange
 )
@@ -86,7 +88,7 @@ WHERE o.buyer_id = $2 AND s.merchant_id = $1 AND o.id > $3
 ORDER BY o.id LIMIT $4;
 
 -- name: orders_of_sale
--- Ids begin with the sale's, so a page is a range of the primary key; '{' comes behind every letter.
+-- Ids begin with the sale's, so a page is a range of the primary key; '{' follows every letter.
 SELECT id, sale_id, item, buyer_id, quantity, unit_amount, state, version,
     (extract(epoch FROM hold_expires_at) * 1000)::bigint AS hold_expires_at_ms,
     (extract(epoch FROM decided_at) * 1000)::bigint AS decided_at_ms,

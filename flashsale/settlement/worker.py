@@ -7,14 +7,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from redis.asyncio import Redis
-
 from flashsale.settlement import queries
 from flashsale.settlement.faults import backoff_seconds
 from flashsale.settlement.lane import BatchReport, Effects, LaneSettlement, Pace
 from flashsale.settlement.queries import LaneToRead, Pool
 from flashsale.settlement.settler import Settler
-from flashsale.stream.reader import LaneReader
+from flashsale.stream.reader import Client, LaneReader
 
 _REFRESH_SECONDS = 1.0
 _CHANNEL = "sale_changed"
@@ -60,7 +58,7 @@ class SettlementWorker:
     """
 
     pool: Pool
-    redis: Redis
+    redis: Client
     consumer: str
     give_back: Callable[[str, int, str, str], Awaitable[object]]
     trim: Callable[[str, int], Awaitable[object]]

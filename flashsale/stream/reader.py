@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from flashsale.domain.events import Entry
 from flashsale.reservation.keys import SETTLEMENT_GROUP, lane_keys
@@ -21,6 +21,9 @@ from flashsale.stream.codec import PoisonEntryError, decode
 from flashsale.stream.position import FIRST_ID, position
 
 #: Bytes whatever the client was told: text that is not UTF-8 must spoil one entry, not the reply.
+#: The client that lanes are read with, and what it raises where Redis is away or refuses.
+Client = Redis
+OUTAGES: tuple[type[Exception], ...] = (RedisError,)
 _RAW = {NEVER_DECODE: True}
 #: A consumer's pending entries at one time; its batches in flight are thousands at most.
 _PENDING_MAX = 100_000

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from aiohttp import web
 
-from flashsale.access.queries import Database
+from flashsale.access.merchant_keys import ApiKeys
 from flashsale.orders.service import OrderDesk
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.service import SaleService
@@ -27,7 +27,7 @@ class WebDeps:
     """Everything a handler may use. `now` has a time zone; `probes` are what `/readyz` asks."""
 
     access: Access
-    api_keys: Database
+    api_keys: ApiKeys
     desk: OrderDesk
     sales: SaleService
     ledger: Ledger

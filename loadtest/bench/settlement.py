@@ -9,7 +9,8 @@ import asyncpg
 
 from flashsale.clients import redis_client, reservation_store
 from flashsale.domain.identity import order_hash
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.replies import Request
+from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.worker import SettlementWorker
 from loadtest.bench.stage import Stage, median
 

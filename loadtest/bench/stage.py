@@ -21,7 +21,7 @@ from flashsale.config import Settings, load_settings
 from flashsale.domain.money import Money
 from flashsale.embedded.process import spawn
 from flashsale.embedded.servers import Servers, bundled_servers
-from flashsale.reservation.store import Request
+from flashsale.reservation.replies import Request
 from flashsale.sales.forms import SaleForm
 from flashsale.sales.service import SaleService
 from flashsale.settlement.migrate import migrate

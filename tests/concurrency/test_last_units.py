@@ -14,7 +14,8 @@ from flashsale.domain.outcomes import Decision, Status
 from flashsale.domain.stock import Stock
 from flashsale.reservation.gather import Gather
 from flashsale.reservation.keys import lane_keys
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.replies import Request
+from flashsale.reservation.store import ReservationStore
 from flashsale.stream.codec import decode
 from tests.concurrency.conftest import SALE, TERMS
 

@@ -13,7 +13,7 @@ import pytest
 
 from flashsale.domain.stock import Stock
 from flashsale.reservation.keys import lane_keys
-from flashsale.reservation.store import parse_hold
+from flashsale.reservation.replies import parse_hold
 from tests.concurrency.doors import another_process, naive_shop
 from tests.sales.shop import item, migrated
 from tests.web.house import House, Reply, open_house

@@ -16,7 +16,8 @@ from flashsale.domain.stock import Stock
 from flashsale.reservation.desk import LaneDesk
 from flashsale.reservation.follower import Follower, _refusal
 from flashsale.reservation.gather import Gather
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.replies import Request
+from flashsale.reservation.store import ReservationStore
 from tests.concurrency.conftest import SALE, TERMS
 
 UNITS, BUYERS, ROUNDS = 20, 80, 20

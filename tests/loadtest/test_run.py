@@ -47,4 +47,4 @@ async def test_a_profile_that_cannot_be_is_refused(tmp_path: Path) -> None:
     code, output = await run("launch-150k", "--minutes", "11", cwd=tmp_path)
 
     assert code == 2
-    assert output == "launch-150k takes between 0 and 10 minutes.\n"
+    assert output == "flashsale: launch-150k takes between 0 and 10 minutes.\n"

@@ -11,7 +11,7 @@ from flashsale.orders import board as board_module
 from flashsale.orders.board import Board
 from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.keys import lane_keys
-from flashsale.reservation.store import Request
+from flashsale.reservation.replies import Request
 from tests.orders.stores import Gated, LookUps, nothing
 from tests.sales.shop import Shop
 

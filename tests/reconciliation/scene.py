@@ -21,8 +21,9 @@ from flashsale.reconciliation.audit import audit
 from flashsale.reconciliation.report import AuditReport
 from flashsale.reservation.inspector import LaneInspector
 from flashsale.reservation.keys import LaneKeys, lane_keys
+from flashsale.reservation.replies import Request
 from flashsale.reservation.scripts import load_scripts
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.store import ReservationStore
 from flashsale.sales.forms import SaleForm, SupplyForm, parse_form
 from flashsale.sales.service import SaleService
 from flashsale.sales.values import SaleFacts

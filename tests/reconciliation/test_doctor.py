@@ -21,7 +21,7 @@ from flashsale.reconciliation.diagnosis import (
 )
 from flashsale.reconciliation.doctor import examine, render_findings
 from flashsale.reservation.inspector import RedisServerFacts
-from flashsale.reservation.store import ServerInfo
+from flashsale.reservation.replies import ServerInfo
 from flashsale.sales.durability import durability_fault
 
 GB = 1 << 30

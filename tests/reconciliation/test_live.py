@@ -12,7 +12,7 @@ from flashsale.domain.outcomes import Status
 from flashsale.reconciliation import cut
 from flashsale.reconciliation.errors import NoCutError
 from flashsale.reservation.inspector import LaneInspector
-from flashsale.reservation.store import Request
+from flashsale.reservation.replies import Request
 from tests.reconciliation.scene import Scene, open_scene
 
 AUDITS = 12

@@ -11,7 +11,8 @@ from flashsale.reservation.desk import LaneDesk
 from flashsale.reservation.errors import StoreUnavailableError
 from flashsale.reservation.follower import Follower
 from flashsale.reservation.gather import Gather
-from flashsale.reservation.store import Request, ReservationStore, Tail
+from flashsale.reservation.replies import Request, Tail
+from flashsale.reservation.store import ReservationStore
 
 SALE = "sale2222aaaa"
 LANE = (SALE, 0, 1)

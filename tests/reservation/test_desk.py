@@ -16,7 +16,8 @@ from flashsale.domain.sales import Terms
 from flashsale.reservation.desk import LaneDesk
 from flashsale.reservation.errors import LaneLostError, StoreUnavailableError
 from flashsale.reservation.keys import lane_keys
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.replies import Request
+from flashsale.reservation.store import ReservationStore
 from tests.reservation.door import (
     FUTURE,
     LANE,

@@ -15,8 +15,9 @@ from flashsale.domain.sales import Terms
 from flashsale.reservation.desk import LaneDesk
 from flashsale.reservation.follower import Follower, Position
 from flashsale.reservation.keys import lane_keys
+from flashsale.reservation.replies import Request, Tail
 from flashsale.reservation.scripts import load_scripts
-from flashsale.reservation.store import Request, ReservationStore, Tail
+from flashsale.reservation.store import ReservationStore
 from flashsale.shipped import shipped
 from tests.reservation.door import (
     FUTURE,

@@ -18,14 +18,9 @@ from flashsale.domain.stock import Stock
 from flashsale.reservation.errors import LaneLostError, ScriptError, StoreUnavailableError
 from flashsale.reservation.keys import lane_keys
 from flashsale.reservation.links import Links
+from flashsale.reservation.replies import Expired, Release, Request, parse_hold
 from flashsale.reservation.scripts import load_scripts
-from flashsale.reservation.store import (
-    Expired,
-    Release,
-    Request,
-    ReservationStore,
-    parse_hold,
-)
+from flashsale.reservation.store import ReservationStore
 from flashsale.shipped import shipped
 
 SALE = "sale2222aaaa"

@@ -16,8 +16,9 @@ from redis.backoff import NoBackoff
 from flashsale.access.queries import create_merchant
 from flashsale.domain.identity import order_hash
 from flashsale.domain.outcomes import Decision, Status
+from flashsale.reservation.replies import Request
 from flashsale.reservation.scripts import load_scripts
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.store import ReservationStore
 from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm, parse_form
 from flashsale.sales.service import SaleService
 from flashsale.sales.values import SaleFacts

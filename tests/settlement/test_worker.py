@@ -11,8 +11,9 @@ from flashsale.domain.events import EventKind
 from flashsale.domain.outcomes import Status
 from flashsale.domain.sales import Terms
 from flashsale.reservation.keys import lane_keys
+from flashsale.reservation.replies import Request
 from flashsale.reservation.scripts import load_scripts
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.lane import BatchReport, Pace
 from flashsale.settlement.worker import SettlementWorker
 from flashsale.shipped import shipped

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from flashsale.access import queries as access_queries
 from flashsale.access.keyring import Keyring
+from flashsale.access.merchant_keys import ApiKeys
 from flashsale.access.tokens import issue_buyer_token
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
@@ -230,7 +231,7 @@ def web_deps(shop: Shop, board: Board) -> WebDeps:
             partial(access_queries.find_api_key, shop.pool),
             lambda: datetime.now(UTC),
         ),
-        api_keys=shop.pool,
+        api_keys=ApiKeys(shop.pool),
         desk=OrderDesk(board, shop.store, ledger, b"s" * 32),
         sales=SaleService(shop.pool, shop.store, lambda: datetime.now(UTC)),
         ledger=ledger,

@@ -1,4 +1,4 @@
--- Sales, their items and every change of supply: the merchant's intent, written before Redis acts on it.
+-- Sales, their items and every change of supply: the merchant's intent, written before Redis acts.
 
 CREATE TABLE sales (
     id text COLLATE "C" PRIMARY KEY,
@@ -18,7 +18,7 @@ CREATE TABLE sales (
     lanes smallint NOT NULL DEFAULT 1 CHECK (lanes BETWEEN 1 AND 64),
     -- Scripts refuse any other epoch; recovery raises it.
     epoch integer NOT NULL DEFAULT 1 CHECK (epoch > 0),
-    -- Shown wherever the sale is shown: 'relaxed' means that a crash may lose answered reservations.
+    -- Shown wherever the sale is: 'relaxed' means that a crash may lose answered reservations.
     durability text NOT NULL DEFAULT 'strict' CHECK (durability IN ('strict', 'relaxed')),
     -- Counts edits; the ETag that If-Match names.
     revision integer NOT NULL DEFAULT 1,
@@ -50,7 +50,7 @@ CREATE TABLE sale_items (
     live bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (sale_id, item),
     UNIQUE (sale_id, sku),
-    -- INV-2, the backstop: whatever Redis believes, Postgres never holds more live units than exist.
+    -- INV-2, the backstop: whatever Redis believes, no more units are live here than exist.
     CONSTRAINT live_within_capacity CHECK (live BETWEEN 0 AND capacity)
 );
 
@@ -62,7 +62,7 @@ CREATE TABLE supplies (
     at timestamptz NOT NULL,
     reason text NOT NULL,
     state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'applied', 'refused')),
-    -- How the lanes share a cut, fixed before the first is told; NULL: evenly, by domain.lanes.split.
+    -- How the lanes share a cut, fixed before the first is told; NULL: evenly (domain.lanes).
     shares bigint[],
     created_at timestamptz NOT NULL DEFAULT now(),
     -- When `capacity` took it in: for a wave before Redis sells it, for a cut after Redis has.
@@ -72,7 +72,7 @@ CREATE TABLE supplies (
 CREATE INDEX supplies_pending ON supplies (at) WHERE state = 'pending';
 CREATE INDEX supplies_by_sale ON supplies (sale_id, created_at);
 
--- One row for the whole installation. The secret makes order ids unguessable; it must outlive Redis,
+-- One row for the whole installation. The secret makes order ids unguessable; it outlives Redis,
 -- because a retry after Redis' amnesia has to derive the same order id.
 CREATE TABLE engine (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),

@@ -1,7 +1,7 @@
 -- Orders, and what settlement remembers of each lane's stream.
 
 CREATE TABLE orders (
-    -- The sale's id and the order hash: a range of ids is a sale, so paging a sale needs no other index.
+    -- The sale's id and the order hash: a range of ids is a sale, so paging needs no other index.
     id text COLLATE "C" PRIMARY KEY,
     sale_id text COLLATE "C" NOT NULL,
     item integer NOT NULL,
@@ -22,7 +22,8 @@ CREATE INDEX orders_by_buyer ON orders (buyer_id, sale_id);
 CREATE TABLE lanes (
     sale_id text COLLATE "C" NOT NULL REFERENCES sales (id) ON DELETE CASCADE,
     lane smallint NOT NULL CHECK (lane >= 0),
-    -- Entry numbers settled, as ranges: adding one twice changes nothing, and a gap can be seen (INV-6, INV-15).
+    -- Entry numbers settled, as ranges: adding one twice changes nothing, and a gap can be seen
+    -- (INV-6, INV-15).
     settled int8multirange NOT NULL DEFAULT '{}',
     -- The newest stream id settled; a stream that ends before it has lost its tail.
     last_entry_id text NOT NULL DEFAULT '0-0',

@@ -6,7 +6,6 @@ import re
 
 from aiohttp import web
 
-from flashsale.access import queries
 from flashsale.access.api_keys import Scope, generate
 from flashsale.web import render_merchant as render
 from flashsale.web.auth import API_KEY
@@ -33,7 +32,7 @@ async def create_api_key(request: web.Request) -> web.Response:
         label=form.label,
         expires_at=form.expires_at,
     )
-    await queries.create_api_key(deps.api_keys, record)
+    await deps.api_keys.keep(record)
     return json_response({**render.api_key(record), "key": key}, status=201)
 
 
@@ -42,12 +41,7 @@ async def list_api_keys(request: web.Request) -> web.Response:
     deps, query = request.app[DEPS], page_query(request)
     if query.cursor is not None and not _KEY_ID.fullmatch(query.cursor):
         raise bad_cursor()
-    records = await queries.list_api_keys(
-        deps.api_keys,
-        request[API_KEY].merchant_id,
-        after=query.cursor,
-        limit=query.limit + 1,
-    )
+    records = await deps.api_keys.page(request[API_KEY].merchant_id, query.cursor, query.limit + 1)
     shown = records[: query.limit]
     following = shown[-1].id if len(records) > query.limit else None
     items = [render.api_key(record) for record in shown]
@@ -58,8 +52,8 @@ async def revoke_api_key(request: web.Request) -> web.Response:
     """Revoke an API key for good."""
     key_id = request.match_info["key"]
     merchant_id = request[API_KEY].merchant_id
-    if not _KEY_ID.fullmatch(key_id) or not await queries.revoke_api_key(
-        request.app[DEPS].api_keys, merchant_id, key_id
+    if not _KEY_ID.fullmatch(key_id) or not await request.app[DEPS].api_keys.revoke(
+        merchant_id, key_id
     ):
         raise refuse("unknown_api_key")
     return web.Response(status=204)
