@@ -18,7 +18,8 @@ from flashsale.domain.sales import RUNNING_STATES
 from flashsale.orders.board import Board, Listing
 from flashsale.orders.values import OrderView, Placed, Refusal
 from flashsale.reservation.errors import LaneLostError
-from flashsale.reservation.store import Request, ReservationStore
+from flashsale.reservation.replies import Request
+from flashsale.reservation.store import ReservationStore
 from flashsale.sales.values import ItemFacts, Page, SaleFacts
 from flashsale.settlement.ledger import Ledger, OrderRow
 

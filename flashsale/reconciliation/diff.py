@@ -7,7 +7,7 @@ from typing import NamedTuple
 from flashsale.domain.orders import OrderState, is_live
 from flashsale.domain.outcomes import Hold
 from flashsale.reconciliation.model import OrderFacts
-from flashsale.reservation.store import parse_hold
+from flashsale.reservation.replies import parse_hold
 
 #: The order states that a hold's state may stand beside, at the same version.
 _BESIDE = {

@@ -14,6 +14,7 @@ import structlog
 
 from flashsale.access import queries as access_queries
 from flashsale.access.keyring import Keyring
+from flashsale.access.merchant_keys import ApiKeys
 from flashsale.clients import brief, postgres_pool, reservation_store
 from flashsale.config import Settings
 from flashsale.orders.board import Board
@@ -112,7 +113,7 @@ def _deps(
 
     return WebDeps(
         access=Access(keyring, partial(access_queries.find_api_key, pool), now_utc),
-        api_keys=pool,
+        api_keys=ApiKeys(pool),
         desk=desk,
         sales=SaleService(
             pool,
