@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from flashsale.shipped import shipped
 
 
@@ -43,8 +45,14 @@ async def test_a_scaled_launch_runs_checks_and_says_so(tmp_path: Path) -> None:
     assert "Scaled down" in report.with_name("report.html").read_text(encoding="utf-8")
 
 
-async def test_a_profile_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    code, output = await run("launch-150k", "--minutes", "11", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["launch-150k", "--minutes", "11"], "launch-150k takes between 0 and 10 minutes."),
+        (["nope"], "There is no profile nope; there are launch-150k, full-speed."),
+    ],
+)
+async def test_a_profile_that_cannot_be_is_refused(tmp_path: Path, arguments, says) -> None:
+    code, output = await run(*arguments, cwd=tmp_path)
 
-    assert code == 2
-    assert output == "flashsale: launch-150k takes between 0 and 10 minutes.\n"
+    assert (code, output) == (2, f"flashsale: {says}\n")
