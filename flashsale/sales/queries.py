@@ -46,6 +46,12 @@ async def find_sales(database: Database, sale_ids: Sequence[str]) -> list[SaleFa
     return [_facts(rows[sale_id]) for sale_id in sale_ids if sale_id in rows]
 
 
+async def running_sales(database: Database, limit: int) -> list[SaleFacts]:
+    """Sales whose lanes Redis has to hold now, at most `limit`."""
+    rows = await database.fetch(SQL["running_sales"], limit)
+    return await find_sales(database, [row["id"] for row in rows])
+
+
 def _facts(row: Record) -> SaleFacts:
     items = tuple(
         ItemFacts(item, sku, name, Money(amount, currency), capacity, ships_at_ms)

@@ -28,6 +28,13 @@ WHERE merchant_id = $1
         < (timestamptz 'epoch' + $2 * interval '1 microsecond', $3))
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
+-- name: running_sales
+-- Sales whose lanes Redis has to hold now, those that end first first.
+SELECT id FROM sales
+WHERE state IN ('scheduled', 'open', 'paused') AND armed_at IS NOT NULL AND retired_at IS NULL
+    AND ends_at > now()
+ORDER BY ends_at, id LIMIT $1;
+
 -- name: page_of_public
 -- Sales that buyers may look at, those that start last first, behind (starts at, id).
 SELECT id, (extract(epoch FROM starts_at) * 1000000)::bigint AS place FROM sales

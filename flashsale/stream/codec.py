@@ -12,8 +12,8 @@ _ORDER_KINDS = {kind.value: kind for kind in STATE_OF_KIND}
 #: One order event. The bounds are those of Postgres' columns and of time itself: what passes here
 #: must not fail there, where a whole batch would fail with it. No NUL: Postgres' text has none.
 _ORDER_LINE = re.compile(
-    r"([RXCJ])\t([1-9]\d{0,8})\t([^\t\0]+)\t(\d{1,3})\t([1-9]\d{0,9})\t(\d{1,15})\t([^\0]*)",
-    re.ASCII,
+    r"^([RXCJ])\t([1-9]\d{0,8})\t([^\t\0\n]+)\t(\d{1,3})\t([1-9]\d{0,9})\t(\d{1,15})\t([^\0\n]*)$",
+    re.ASCII | re.MULTILINE,
 )
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 
@@ -22,16 +22,22 @@ class PoisonEntryError(ValueError):
     """An entry that no version of the codec wrote; it becomes a dead letter, units stay held."""
 
 
-def _order_event(line: str) -> OrderEvent:
-    found = _ORDER_LINE.fullmatch(line)
-    if found is None:
-        raise ValueError("an order event is malformed")
-    kind, version, order, item, quantity, deadline_ms, buyer = found.groups()
-    if int(quantity) > SUPPLY_MAX:
+def _order_events(text: str) -> list[OrderEvent]:
+    """The order events among the lines of `text`, in one pass: a line a call costs three times."""
+    events = [
+        OrderEvent(_ORDER_KINDS[kind], int(version), order, int(item), int(quantity), int(end), who)
+        for kind, version, order, item, quantity, end, who in _ORDER_LINE.findall(text)
+    ]
+    if any(event.quantity > SUPPLY_MAX for event in events):
         raise ValueError("a quantity is out of its bounds")
-    return OrderEvent(
-        _ORDER_KINDS[kind], int(version), order, int(item), int(quantity), int(deadline_ms), buyer
-    )
+    return events
+
+
+def _sale_event(line: str) -> SaleEvent:
+    if line[:1] in _ORDER_KINDS:
+        raise ValueError("an order event is malformed")
+    kind, detail = line.split("\t")
+    return SaleEvent(EventKind(kind), detail)
 
 
 def _number(name: str, text: str, least: int) -> int:
@@ -46,14 +52,12 @@ def decode(entry_id: str, fields: Mapping[str, str]) -> Entry:
     Raises PoisonEntryError with the reason where a field is missing or malformed.
     """
     try:
-        orders: list[OrderEvent] = []
+        text = fields["events"]
+        orders = _order_events(text)
         sales: list[SaleEvent] = []
-        for line in fields["events"].split("\n"):
-            if line[:1] in _ORDER_KINDS:
-                orders.append(_order_event(line))
-            else:
-                kind, detail = line.split("\t")
-                sales.append(SaleEvent(EventKind(kind), detail))
+        if len(orders) <= text.count("\n"):
+            others = (line for line in text.split("\n") if not _ORDER_LINE.fullmatch(line))
+            sales = [_sale_event(line) for line in others]
         return Entry(
             entry_id=entry_id,
             seq=_number("seq", fields["seq"], 1),

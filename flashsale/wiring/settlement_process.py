@@ -10,12 +10,14 @@ import structlog
 from flashsale.clients import postgres_pool, redis_client, reservation_store
 from flashsale.config import Settings
 from flashsale.domain.events import EventKind
+from flashsale.domain.outcomes import Status
+from flashsale.reservation.errors import LaneLostError
 from flashsale.sales.queries import find_sale
 from flashsale.settlement.lane import BatchReport, Pace
 from flashsale.settlement.settler import SERVER_SETTINGS
 from flashsale.settlement.worker import SettlementWorker
 from flashsale.web.metrics import SettlementMetrics
-from flashsale.wiring.running import check_durability, finished
+from flashsale.wiring.running import check_durability, finished, quiet_collector
 
 _LOG = structlog.get_logger(__name__)
 
@@ -40,7 +42,10 @@ async def settle(settings: Settings, *, name: str | None = None) -> None:
             # Rare, and an epoch can change: it is read each time.
             facts = await find_sale(pool, sale)
             if facts is not None:
-                await store.release(sale, lane, facts.epoch, order, buyer, EventKind.REJECTED)
+                kind = EventKind.REJECTED
+                release = await store.release(sale, lane, facts.epoch, order, buyer, kind)
+                if release.status is Status.FOREIGN_EPOCH:
+                    raise LaneLostError(release.status.value)  # told again, under the new epoch
 
         metrics = SettlementMetrics()
 
@@ -72,5 +77,6 @@ async def settle(settings: Settings, *, name: str | None = None) -> None:
             on_batch=told,
             on_trouble=lambda line: _LOG.warning("settlement_trouble", error=line),
         )
+        quiet_collector()
         _LOG.info("started", process="settle")
         await finished(worker.run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -19,8 +18,9 @@ from flashsale.clients import brief, postgres_pool, reservation_store
 from flashsale.config import Settings
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
+from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.store import ReservationStore
-from flashsale.sales.queries import find_sale
+from flashsale.sales.queries import find_sale, running_sales
 from flashsale.sales.service import SaleService
 from flashsale.settlement.faults import Fault, fault_of
 from flashsale.settlement.ledger import Ledger
@@ -33,7 +33,13 @@ from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
 from flashsale.web.quick import QuickRoutes
 from flashsale.web.server import Limits, serving
-from flashsale.wiring.running import background, check_durability, every, now_utc
+from flashsale.wiring.running import (
+    background,
+    check_durability,
+    every,
+    now_utc,
+    quiet_collector,
+)
 
 _LOG = structlog.get_logger(__name__)
 
@@ -41,6 +47,8 @@ KEYS_REFRESH_SECONDS = 5.0
 METRICS_SECONDS = 1.0
 LISTEN_AGAIN_SECONDS = 1.0
 POSTGRES_CONNECTIONS_MAX = 8
+#: How many running sales readiness looks at; the timekeeper looks at all of them.
+GATE_SALES_MAX = 20
 CHANNEL = "sale_changed"
 
 
@@ -88,10 +96,7 @@ async def web(
                 quick=QuickRoutes(deps.access, deps.desk, hot),
             ) as address,
         ):
-            # What exists by now stays; without it in the way, collections are short and rare.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(50_000, 20, 20)
+            quiet_collector()
             _LOG.info("started", process="web", host=address[0], port=address[1])
             yield address
 
@@ -111,6 +116,15 @@ def _deps(
         async with pool.acquire() as connection:
             return None if await schema_is_current(connection) else "run `flashsale migrate`"
 
+    async def gate_open() -> str | None:
+        for facts in await running_sales(pool, GATE_SALES_MAX):
+            for lane in range(facts.lanes):
+                try:
+                    await store.tail(facts.id, lane, facts.epoch, "-", 1)
+                except LaneLostError:
+                    return f"Redis does not hold sale {facts.id} as Postgres knows it"
+        return None
+
     return WebDeps(
         access=Access(keyring, partial(access_queries.find_api_key, pool), now_utc),
         api_keys=ApiKeys(pool),
@@ -124,7 +138,7 @@ def _deps(
         ),
         ledger=Ledger(pool),
         store=store,
-        probes={"redis": redis_answers, "postgres": schema_answers},
+        probes={"redis": redis_answers, "postgres": schema_answers, "gate": gate_open},
         metrics=Metrics(),
         faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
         now=now_utc,
