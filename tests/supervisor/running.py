@@ -103,6 +103,8 @@ class Up:
             )
         self.processes.append(process)
         line = process.stdout.readline()
+        if not line:
+            process.communicate()
         assert line, self.said.read_text()
         self.port = int(line.rpartition(":")[2])
         return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -15,7 +16,7 @@ import pytest
 from redis.asyncio import Redis
 
 from flashsale.demo.launch import LaunchError
-from tests.supervisor.running import Up, environment, flashsale, is_running, until
+from tests.supervisor.running import Buyers, Up, environment, flashsale, is_running, until
 
 PROCESSES = ("web", "settle", "timekeeper")
 
@@ -88,11 +89,22 @@ async def test_production_does_not_start_on_servers_that_forget(
         assert stop(trying)[0] == 0
 
 
+class OtherDoor(Up):
+    """The same stores through a web process of the test's own."""
+
+    def __init__(self, up: Up, started: dict) -> None:
+        super().__init__(up.data_dir)
+        self.url = f"http://{started['host']}:{started['port']}"
+
+    @property
+    def credentials(self):
+        return replace(super().credentials, base_url=self.url)
+
+
 async def test_production_opens_no_sale_on_servers_that_forget(up):
     web, [started] = start(up, "web", FLASHSALE_MODE="production")
     try:
-        url = f"http://{started['host']}:{started['port']}"
-        shop = ProductionWeb(up.data_dir, url)
+        shop = OtherDoor(up, started)
         async with redis_set(up, "appendfsync", "everysec"):
             with pytest.raises(LaunchError, match="durability_unsafe"):
                 await shop.announce(1)
@@ -101,16 +113,23 @@ async def test_production_opens_no_sale_on_servers_that_forget(up):
         assert stop(web)[0] == 0
 
 
-class ProductionWeb(Up):
-    """The same stores through another door."""
+async def test_orders_in_flight_when_the_web_is_stopped_are_answered(up, session):
+    web, [started] = start(up, "web")
+    shop = OtherDoor(up, started)
+    buyers = Buyers(shop.url, await shop.announce(20), session)
 
-    def __init__(self, data_dir, url: str) -> None:
-        super().__init__(data_dir)
-        self.url = url
+    async def all_of_them(when: str) -> list[int]:
+        asked = await asyncio.gather(*(buyers.order(f"{when} {number}") for number in range(5)))
+        return [status for status, _, _ in asked]
 
-    @property
-    def credentials(self):
-        return replace(super().credentials, base_url=self.url)
+    assert await all_of_them("before") == [201] * 5
+    async with Redis.from_url(up.credentials.redis_url) as client:
+        await client.execute_command("CLIENT", "PAUSE", 2000, "WRITE")
+    asking = asyncio.create_task(all_of_them("meanwhile"))
+    await asyncio.sleep(0.5)  # their connections are open: they have been sent by then
+    assert await asyncio.to_thread(stop, web) == (0, "", "")
+    assert await asking == [201] * 5
+    assert buyers.retried == 0
 
 
 async def test_starting_changes_no_schema(up):
