@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import AsyncIterator
 
@@ -16,7 +15,7 @@ def up(tmp_path_factory) -> AsyncIterator[Up]:
     engine = Up(tmp_path_factory.mktemp("up") / "data")
     engine.start()
     yield engine
-    with contextlib.suppress(ProcessLookupError):
+    if engine.process.returncode is None:
         engine.stop(signal.SIGTERM)
 
 
