@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from flashsale.clients import brief, postgres_pool, reservation_store
 from flashsale.config import Settings
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
+from flashsale.reconciliation.diagnosis import DESCRIPTORS_BESIDE
 from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.queries import find_sale, running_sales
@@ -45,6 +47,7 @@ _LOG = structlog.get_logger(__name__)
 
 KEYS_REFRESH_SECONDS = 5.0
 METRICS_SECONDS = 1.0
+GATE_SECONDS = 2.0
 LISTEN_AGAIN_SECONDS = 1.0
 POSTGRES_CONNECTIONS_MAX = 8
 #: How many running sales readiness looks at; the timekeeper looks at all of them.
@@ -57,6 +60,7 @@ async def web(
     settings: Settings, *, host: str, port: int, share_port: bool
 ) -> AsyncIterator[tuple[str, int]]:
     """A web process; yields the address it listens on."""
+    _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
     async with (
         reservation_store(settings) as store,
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
@@ -78,10 +82,15 @@ async def web(
             hot.export(deps.metrics)
             deps.metrics.gathered(*board.take_gathered())
 
+        async def watch_gate() -> None:
+            closed = await deps.probes["gate"]()
+            deps.metrics.gate_open.set(closed is None)
+
         async with (
             background(
                 every(KEYS_REFRESH_SECONDS, keyring.refresh),
                 every(METRICS_SECONDS, export),
+                every(GATE_SECONDS, watch_gate),
                 _listen(pool, board),
                 board.watch(settings.reservation.watch_ms),
             ),
@@ -143,6 +152,16 @@ def _deps(
         faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
         now=now_utc,
     )
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Lift the soft limit, which is 1,024 almost everywhere; the hard one is the operator's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if max(soft, granted) < wanted:
+        _LOG.warning("few_descriptors", allowed=hard, advice=f"raise the hard limit to {wanted}")
 
 
 @contextlib.asynccontextmanager

@@ -27,13 +27,13 @@ PAUSE_SECONDS = 0.02  # between two buyers, so that a sale has a middle on any m
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, without settings that somebody may have made."""
+    """Ours, without settings that somebody may have made; few connections do for any machine."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("FLASHSALE_") or "BIN" in name
     }
-    return kept | more
+    return kept | {"FLASHSALE_WEB__CONNECTIONS_MAX": "500"} | more
 
 
 def flashsale(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -21,11 +22,14 @@ from tests.supervisor.running import Buyers, Up, environment, flashsale, is_runn
 PROCESSES = ("web", "settle", "timekeeper")
 
 
-def start(up: Up, name: str, **variables: str) -> tuple[subprocess.Popen[str], list[dict]]:
+def start(
+    up: Up, name: str, before: tuple[str, ...] = (), **variables: str
+) -> tuple[subprocess.Popen[str], list[dict]]:
     """A process on the engine's servers, and what it logged until it had started."""
     port = ("--port", "0") if name == "web" else ()
+    folder = ("--data-dir", str(up.data_dir))
     process = subprocess.Popen(
-        [sys.executable, "-m", "flashsale", name, *port, "--data-dir", str(up.data_dir)],
+        [*before, sys.executable, "-m", "flashsale", name, *port, *folder],
         env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -87,6 +91,16 @@ async def test_production_does_not_start_on_servers_that_forget(
         assert [line["event"] for line in logged] == ["unsafe_durability", "started"]
         assert says in logged[0]["advice"]
         assert stop(trying)[0] == 0
+
+
+def test_a_web_process_lifts_the_soft_limit_on_open_files(up):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limited = ("sh", "-c", 'ulimit -Sn 256 && exec "$@"', "sh")
+    web, _ = start(up, "web", limited)
+    try:
+        assert resource.prlimit(web.pid, resource.RLIMIT_NOFILE) == (700, hard)
+    finally:
+        assert stop(web)[0] == 0
 
 
 class OtherDoor(Up):
