@@ -60,12 +60,12 @@ async def web(
     settings: Settings, *, host: str, port: int, share_port: bool
 ) -> AsyncIterator[tuple[str, int]]:
     """A web process; yields the address it listens on."""
-    _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
     async with (
         reservation_store(settings) as store,
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
     ):
         await check_durability(settings, store, pool)
+        _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
         keyring = Keyring(partial(access_queries.load_buyer_keys, pool))
         await keyring.refresh()
         board = Board(
