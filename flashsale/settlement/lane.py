@@ -224,11 +224,12 @@ class LaneSettlement:
 
 
 def _parts(delivery: Delivery, rows_max: int) -> Iterator[Delivery]:
-    """A delivery in parts of at most `rows_max` orders, or of one entry where it holds more."""
+    """A delivery in parts of at most `rows_max` orders; larger and worn entries stand alone."""
     part: list[Entry] = []
     rows = 0
     for entry in delivery.entries:
-        if part and rows + len(entry.orders) > rows_max:
+        alone = entry.entry_id in delivery.worn or (part and part[-1].entry_id in delivery.worn)
+        if part and (alone or rows + len(entry.orders) > rows_max):
             yield replace(delivery, entries=part, poison=())
             part, rows = [], 0
         part.append(entry)

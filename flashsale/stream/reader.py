@@ -47,6 +47,8 @@ class Delivery:
     entries: Sequence[Entry] = ()
     poison: Sequence[PoisonEntry] = ()
     raw: Mapping[str, Mapping[bytes, bytes]] = field(default_factory=dict)
+    #: Entries that were delivered suspiciously often: each is to be settled on its own.
+    worn: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -184,9 +186,10 @@ class LaneReader:
         return True
 
     async def _decoded_again(self, raw: Sequence[Raw]) -> Delivery:
-        """Decode entries delivered before; one delivered too often is poison, it kills its reader.
+        """Decode entries delivered before; those delivered too often are suspected of killing us.
 
-        Somebody must look at it, and meanwhile the lane goes on.
+        A suspect is settled on its own, so that the innocent of its batch are told apart. The first
+        one that was tried twice as often is poison: those before it were settled, so it is the one.
         """
         if not raw:
             return Delivery()
@@ -194,18 +197,15 @@ class LaneReader:
             "XPENDING", self._key, SETTLEMENT_GROUP, raw[0][0], "+", _PENDING_MAX, self._consumer,
             parse_detail=True, **_RAW,
         )  # fmt: skip
-        worn = {
-            row["message_id"]: row["times_delivered"]
-            for row in rows
-            if row["times_delivered"] > self._deliveries_max
-        }
-        delivery = _decoded([item for item in raw if item[0] not in worn])
-        too_often = [
-            _poison(entry_id, fields, f"delivered {worn[entry_id]} times and never settled")
-            for entry_id, fields in raw
-            if entry_id in worn
+        times = {row["message_id"]: row["times_delivered"] for row in rows}
+        killers = [item for item in raw if times.get(item[0], 0) > 2 * self._deliveries_max][:1]
+        delivery = _decoded([item for item in raw if item not in killers])
+        poison = [
+            _poison(entry_id, fields, f"delivered {times[entry_id]} times and never settled")
+            for entry_id, fields in killers
         ]
-        return replace(delivery, poison=(*delivery.poison, *too_often))
+        worn = {entry_id.decode() for entry_id in times if times[entry_id] > self._deliveries_max}
+        return replace(delivery, poison=(*delivery.poison, *poison), worn=frozenset(worn))
 
 
 def _is_missing(error: ResponseError) -> bool:

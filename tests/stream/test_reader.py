@@ -113,18 +113,24 @@ async def test_reclaiming_goes_on_where_it_stopped(redis_db: Redis) -> None:
     assert pages == [["1-1", "1-2"], ["1-3", "1-4"], ["1-5"]]
 
 
-async def test_an_entry_delivered_too_often_is_poison(redis_db: Redis) -> None:
+async def test_a_suspect_is_told_apart_and_the_first_that_stays_one_is_poison(
+    redis_db: Redis,
+) -> None:
     await append(redis_db, 1)
+    await append(redis_db, 2)
     lane = reader(redis_db, deliveries_max=2)
     await lane.read_new(10)
-    await append(redis_db, 2)
-    assert (await lane.read_own_pending(FIRST_ID, 10)).entry_ids == ["1-1"]
-    await lane.read_new(10)
-    delivery = await lane.read_own_pending(FIRST_ID, 10)
+    for deliveries in range(2, 6):
+        delivery = await lane.read_own_pending(FIRST_ID, 10)
+        worn = {"1-1", "1-2"} if deliveries > 2 else set()
+        assert delivery.worn == worn
+        if deliveries <= 4:
+            assert (len(delivery.entries), delivery.poison) == (2, ())
+    # Had the first not ended its readers, it would have been settled before the second.
     assert [one.entry_id for one in delivery.entries] == ["1-2"]
     (letter,) = delivery.poison
     assert (letter.entry_id, letter.seq) == ("1-1", 1)
-    assert letter.error == "delivered 3 times and never settled"
+    assert letter.error == "delivered 5 times and never settled"
 
 
 async def test_an_entry_deleted_before_it_was_settled_is_told(redis_db: Redis) -> None:
