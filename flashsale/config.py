@@ -111,7 +111,7 @@ class TimekeeperSettings(_Section):
 
     tick_ms: Positive
     expire_batch_max: Annotated[int, Field(gt=0, le=1000)]
-    records_keep_hours: Annotated[int, Field(ge=0)]
+    records_keep_minutes: Annotated[int, Field(ge=0)]
 
 
 class MerchantSettings(_Section):

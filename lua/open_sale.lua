@@ -4,9 +4,10 @@
 --- KEYS: 1 meta hash; 2 stock hash; 3 events stream
 --- ARGV: 1 epoch integer; 2 starts_at_ms integer; 3 ends_at_ms integer;
 ---   4 buyer_limit integer units; 5 hold_ms integer; 6 items integer;
----   then for each item: capacity integer units
---- Returns: FOREIGN_EPOCH | BAD_ARGUMENT | ILLEGAL (closed, or another number of items) |
----   ALREADY (same terms) | UPDATED (new terms, stock untouched) | OPENED
+---   then, to make a lane that is not there, for each item: capacity integer units
+--- Returns: MISSING_LANE (and no capacities) | FOREIGN_EPOCH | BAD_ARGUMENT |
+---   ILLEGAL (closed, or another number of items) | ALREADY (same terms) |
+---   UPDATED (new terms, stock untouched) | OPENED
 --- Emits: one entry with an open line
 --- Cost: one read, three writes
 --- @include "clock"
@@ -18,16 +19,19 @@ local buyer_limit, hold_ms, items = ARGV[4], ARGV[5], integer(ARGV[6], 1, 100)
 
 local lane = redis.call('HMGET', meta, 'epoch', 'state', 'items',
   'starts_at_ms', 'ends_at_ms', 'buyer_limit', 'hold_ms')
+if not lane[1] and #ARGV == 6 then
+  return {'MISSING_LANE'}
+end
 if lane[1] and lane[1] ~= epoch then
   return {'FOREIGN_EPOCH'}
 end
 local starts, ends = integer(starts_at_ms, 0, 1e15), integer(ends_at_ms, 0, 1e15)
 if not integer(epoch, 1, 1e9) or not starts or not ends or starts >= ends
   or not integer(buyer_limit, 1, 1e9) or not integer(hold_ms, 1, 1e12)
-  or not items or #ARGV ~= 6 + items then
+  or not items or (#ARGV ~= 6 and #ARGV ~= 6 + items) then
   return {'BAD_ARGUMENT'}
 end
-for item = 1, items do
+for item = 1, #ARGV - 6 do
   if not integer(ARGV[6 + item], 0, 1e9) then
     return {'BAD_ARGUMENT'}
   end

@@ -51,7 +51,9 @@ class Links:
                 self._idle.append(link)
                 raise
             except BaseException:
-                await link.disconnect(nowait=True)
+                # A server that went away took the idle ones along: they are not tried one by one.
+                for gone in (link, *self._idle):
+                    await gone.disconnect(nowait=True)
                 raise
             self._idle.append(link)
             return reply

@@ -82,6 +82,17 @@ class ReservationStore:
             )
         )
 
+    async def renew_terms(
+        self, sale: str, lane: int, epoch: int, terms: Terms, items: int
+    ) -> Status:
+        """New terms for a lane that is there: UPDATED, ALREADY, ILLEGAL, MISSING_LANE."""
+        keys = lane_keys(sale, lane)
+        arguments = [epoch, terms.starts_at_ms, terms.ends_at_ms, terms.buyer_limit, terms.hold_ms]
+        reply = await self._runner.run(
+            "open_sale", (keys.meta, keys.stock, keys.events), [*arguments, items]
+        )
+        return _status(reply)
+
     async def pause(self, sale: str, lane: int, epoch: int) -> Status:
         """Stop selling for a while: DONE, ALREADY, ILLEGAL."""
         return await self._set_state("pause", sale, lane, epoch, "paused")

@@ -85,8 +85,9 @@ async def _align(
     wanted = LANE_STATES[sale.state]
     renewed = sale.state in RUNNING_STATES and snapshot.terms != sale.terms
     if renewed:
-        capacities = [stock.capacity for stock in snapshot.stock]
-        await store.open_sale(*place, sale.terms, capacities)
+        status = await store.renew_terms(*place, sale.terms, len(snapshot.stock))
+        if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH}:
+            raise LaneLostError(status.value)  # gone since it was looked at: never made anew here
     if snapshot.state == wanted:
         return renewed
     if sale.state is SaleState.PAUSED:

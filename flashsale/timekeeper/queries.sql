@@ -32,7 +32,7 @@ RETURNING id;
 -- Sales whose lanes exist or should, behind an id.
 SELECT
     id, state, lanes, epoch, armed_at IS NOT NULL AS armed,
-    state IN ('closed', 'cancelled') AND ends_at <= $1::timestamptz - $2::interval AS outlived
+    state IN ('closed', 'cancelled') AND closed_at <= $1::timestamptz - $2::interval AS outlived
 FROM sales
 WHERE retired_at IS NULL AND state <> 'draft' AND id > $3
 ORDER BY id LIMIT $4;

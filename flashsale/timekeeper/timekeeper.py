@@ -75,13 +75,13 @@ class Timekeeper:
         *,
         tick_ms: int = 200,
         expire_batch_max: int = 500,
-        records_keep_hours: int = 24,
+        records_keep_minutes: int = 10,
         on_trouble: Callable[[str], None] = _ignore,
     ) -> None:
         self._pool = pool
         self._store = store
         self._tick_seconds = tick_ms / 1000
-        self._keep = timedelta(hours=records_keep_hours)
+        self._keep = timedelta(minutes=records_keep_minutes)
         self._on_trouble = on_trouble
         self._tending = Tending(store, expire_batch_max)
         self._sales: list[TendedSale] = []

@@ -27,7 +27,7 @@ async def timekeeper(settings: Settings) -> None:
             store,
             tick_ms=bounds.tick_ms,
             expire_batch_max=bounds.expire_batch_max,
-            records_keep_hours=bounds.records_keep_hours,
+            records_keep_minutes=bounds.records_keep_minutes,
             on_trouble=lambda line: _LOG.warning("timekeeper_trouble", error=line),
         )
         _LOG.info("started", process="timekeeper")

@@ -144,6 +144,7 @@ def _deps(
             now_utc,
             hold_seconds_min=settings.merchant.hold_seconds_min,
             production=settings.mode == "production",
+            relaxed=settings.durability == "relaxed",
         ),
         ledger=Ledger(pool),
         store=store,

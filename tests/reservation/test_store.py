@@ -221,3 +221,13 @@ def test_a_record_may_hold_any_name():
     assert parse_hold("X:3:1:2:1700000000000:a:b:") == Hold(
         OrderState.EXPIRED, 3, 1, 2, 1_700_000_000_000, "a:b:"
     )
+
+
+async def test_an_edit_never_makes_a_lost_lane_anew(store: ReservationStore) -> None:
+    longer = Terms(1_000, 9_000_000_000_001, 2, 3_600_000)
+    assert await store.renew_terms(*LANE, longer, 2) is Status.MISSING_LANE
+    with pytest.raises(LaneLostError):
+        await store.snapshot(*LANE[:2])
+    await store.open_sale(*LANE, TERMS, [10, 1])
+    assert await store.renew_terms(*LANE, longer, 2) is Status.UPDATED
+    assert (await store.snapshot(*LANE[:2])).terms == longer

@@ -50,7 +50,7 @@ async def test_closes_in_postgres_and_in_redis(shop: Shop):
     paused = await shop.service.pause(shop.merchant, (await shop.scheduled()).id)
     for each in (sale, paused):
         await shop.set_columns(each, LONG_OVER)
-    async with acting(shop, records_keep_hours=48) as (keeper, act):
+    async with acting(shop, records_keep_minutes=48) as (keeper, act):
         await act()
         assert keeper.progress.closed == 2
         await act()
@@ -195,7 +195,8 @@ async def test_retires_lanes_once_all_is_settled_and_kept_long_enough(shop: Shop
     supply = await shop.supply(await shop.scheduled(), 1)
     async with acting(shop) as (keeper, act):
         await act()
-        await shop.set_columns(sale, LONG_OVER)
+        assert keeper.progress.retired == 0, "its records are still fresh"
+        await shop.set_columns(sale, "closed_at = now() - interval '11 min'")
         keeper._tending._due_ms.clear()
         await act()
         assert keeper.progress.retired == 0, "the stream still has unsettled entries"

@@ -24,6 +24,8 @@ CREATE TABLE sales (
     revision integer NOT NULL DEFAULT 1,
     -- When the lanes were written to Redis, and when they were removed again.
     armed_at timestamptz,
+    -- When the merchant or the clock ended it; its records leave Redis some time after that.
+    closed_at timestamptz,
     retired_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     -- A window that ends before it starts would be open for ever or never.
@@ -78,6 +80,16 @@ CREATE TABLE engine (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     order_id_secret bytea NOT NULL CHECK (length(order_id_secret) >= 32)
 );
+
+CREATE FUNCTION note_end_of_sale() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.closed_at := now();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER sale_ended BEFORE UPDATE OF state ON sales
+    FOR EACH ROW
+    WHEN (NEW.state IN ('closed', 'cancelled') AND OLD.state NOT IN ('closed', 'cancelled'))
+    EXECUTE FUNCTION note_end_of_sale();
 
 -- Caches in other processes listen for this instead of polling.
 CREATE FUNCTION notify_sale_changed() RETURNS trigger LANGUAGE plpgsql AS $$
