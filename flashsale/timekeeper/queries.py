@@ -56,6 +56,11 @@ async def tended(
     return [TendedSale(**{**row, "state": SaleState(row["state"])}) for row in rows]
 
 
+async def has_open_orders(session: Session, sale_id: str) -> bool:
+    """Whether orders are live that only a lane can end."""
+    return bool(await session.fetchval(_SQL["has_open_orders"], sale_id))
+
+
 async def mark_retired(session: Session, sale_id: str) -> None:
     """Record that a sale's lanes are gone."""
     await session.execute(_SQL["mark_retired"], sale_id)

@@ -37,6 +37,13 @@ FROM sales
 WHERE retired_at IS NULL AND state <> 'draft' AND id > $3
 ORDER BY id LIMIT $4;
 
+-- name: has_open_orders
+-- Orders that only their lane could end: where it is gone, it was lost and not retired.
+SELECT EXISTS (
+    SELECT FROM orders
+    WHERE id > $1 AND id < $1 || '{' AND state IN ('confirmed', 'paying')
+);
+
 -- name: mark_retired
 -- Its lanes are gone; Postgres alone answers for it.
 UPDATE sales SET retired_at = now() WHERE id = $1 AND retired_at IS NULL;

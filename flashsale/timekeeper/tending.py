@@ -20,11 +20,15 @@ _LOOK_AGAIN_FINISHED_MS = 5_000
 
 @dataclass(slots=True)
 class Tended:
-    """What one visit to a sale did; `more`: there is more to do at once."""
+    """What one visit to a sale did; `more`: there is more to do at once.
+
+    `retired`: none of its lanes is left; `missing`: some were gone before this visit.
+    """
 
     expired: int = 0
     cancelled: int = 0
     retired: bool = False
+    missing: bool = False
     more: bool = False
 
 
@@ -44,10 +48,11 @@ class Tending:
         """Do what is due in each lane, at most one batch of holds a lane."""
         did = Tended()
         lanes = [lane for lane in range(sale.lanes) if self._is_due(sale.id, lane, now_ms)]
+        if lanes and sale.outlived:
+            left = await self._retire(sale, did)
+            lanes = [lane for lane in lanes if lane in left]
         for lane in lanes:
             await self._visit_lane(sale, lane, now_ms, did)
-        if lanes and sale.outlived and not did.more:
-            did.retired = await self._retire(sale)
         return did
 
     def _is_due(self, sale_id: str, lane: int, now_ms: int) -> bool:
@@ -72,12 +77,18 @@ class Tending:
                 due = min(due, expired.next_deadline_ms)
         self._due_ms[sale.id, lane] = due
 
-    async def _retire(self, sale: TendedSale) -> bool:
-        """Whether every lane is gone; one with live holds or unsettled entries stays."""
-        gone = True
+    async def _retire(self, sale: TendedSale, did: Tended) -> set[int]:
+        """Remove what nothing hangs on; lanes with live holds or unsettled entries are left.
+
+        A lane may have gone in an earlier visit that a crash, or another lane, kept from the end.
+        """
+        left = set()
         for lane in range(sale.lanes):
             status = await self.store.retire(sale.id, lane, sale.epoch)
             if status is Status.FOREIGN_EPOCH:
                 raise LaneLostError(status.value)
-            gone &= status in {Status.DONE, Status.MISSING_LANE}
-        return gone
+            did.missing |= status is Status.MISSING_LANE
+            if status not in {Status.DONE, Status.MISSING_LANE}:
+                left.add(lane)
+        did.retired = not left
+        return left

@@ -220,6 +220,8 @@ class Timekeeper:
         self.progress.expired += did.expired
         self.progress.cancelled += did.cancelled
         if did.retired:
+            if did.missing and await queries.has_open_orders(session, sale.id):
+                raise LaneLostError("lanes went before their orders ended")
             await queries.mark_retired(session, sale.id)
             self._sales = [other for other in self._sales if other.id != sale.id]
             self.progress.retired += 1

@@ -1,0 +1,73 @@
+"""Lanes that leave Redis one at a time, or went before a crash, or were lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from flashsale.reservation.keys import lane_keys
+from flashsale.sales.values import SaleFacts
+from flashsale.timekeeper.timekeeper import Timekeeper
+from tests.sales.shop import Shop, now
+
+OUTLIVED = "closed_at = now() - interval '11 min'"
+
+
+async def ended(shop: Shop, sale: SaleFacts) -> SaleFacts:
+    """The sale closed long ago, everything in its streams settled."""
+    await shop.service.close(shop.merchant, sale.id)
+    await settle(shop, sale)
+    return await shop.set_columns(sale, OUTLIVED)
+
+
+async def settle(shop: Shop, sale: SaleFacts) -> None:
+    for lane in range(sale.lanes):
+        await shop.redis.xtrim(lane_keys(sale.id, lane).events, maxlen=0, approximate=False)
+
+
+async def visits(shop: Shop, count: int = 2) -> Timekeeper:
+    """What a timekeeper has done after some passes over everything."""
+    keeper = Timekeeper(shop.pool, shop.store)
+    async with shop.pool.acquire() as session:
+        for _ in range(count):
+            keeper._tending._due_ms.clear()
+            await keeper.act(session)
+    return keeper
+
+
+async def test_a_lane_that_is_left_behind_is_still_tended(shop: Shop):
+    sale = await shop.scheduled(lanes=2, hold_seconds=1)
+    await shop.hold(sale, 1, lane=1)
+    await ended(shop, sale)
+    keeper = await visits(shop)
+    assert keeper.progress.retired == 0
+    assert [await shop.redis.exists(lane_keys(sale.id, lane).meta) for lane in (0, 1)] == [0, 1]
+    while not keeper.progress.expired:
+        await asyncio.sleep(0.05)
+        keeper = await visits(shop, 1)
+    await settle(shop, sale)
+    assert (await visits(shop)).progress.retired == 1
+    assert (await shop.service.facts(sale.id)).retired
+
+
+async def test_lanes_that_went_before_a_crash_are_written_down_after_it(shop: Shop):
+    sale = await ended(shop, await shop.scheduled())
+    await shop.store.retire(sale.id, 0, sale.epoch)
+    assert (await visits(shop)).progress.retired == 1
+    assert (await shop.service.facts(sale.id)).retired
+
+
+async def test_lanes_that_were_lost_are_not_called_retired(shop: Shop):
+    sale = await ended(shop, await shop.scheduled())
+    await shop.pool.execute(
+        "INSERT INTO orders VALUES ($1, $2, 0, 'ada', 1, 1, 'confirmed', 1, $3, $3, $3)",
+        f"{sale.id}{'a' * 20}",
+        sale.id,
+        now() - timedelta(hours=1),
+    )
+    await shop.redis.flushall()
+    keeper = await visits(shop)
+    assert keeper.progress.lost_lanes
+    assert not (await shop.service.facts(sale.id)).retired
+    await shop.pool.execute("UPDATE orders SET state = 'expired'")
+    assert (await visits(shop)).progress.retired == 1
