@@ -7,6 +7,7 @@ different nodes of a cluster.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -20,10 +21,10 @@ from flashsale.reservation.keys import SETTLEMENT_GROUP, lane_keys
 from flashsale.stream.codec import PoisonEntryError, decode
 from flashsale.stream.position import FIRST_ID, position
 
-#: Bytes whatever the client was told: text that is not UTF-8 must spoil one entry, not the reply.
 #: The client that lanes are read with, and what it raises where Redis is away or refuses.
 Client = Redis
 OUTAGES: tuple[type[Exception], ...] = (RedisError,)
+#: Bytes whatever the client was told: text that is not UTF-8 must spoil one entry, not the reply.
 _RAW = {NEVER_DECODE: True}
 #: A consumer's pending entries at one time; its batches in flight are thousands at most.
 _PENDING_MAX = 100_000
@@ -110,7 +111,11 @@ class LaneReader:
     async def read_new(self, count: int, block_ms: int | None = None) -> Delivery:
         """Up to `count` entries nobody has been given yet, waiting `block_ms` for the first one."""
         wait = () if block_ms is None else ("BLOCK", block_ms)
-        return _decoded(await self._read_group(("COUNT", count, *wait), ">"))
+        raw = await self._read_group(("COUNT", count, *wait), ">")
+        if raw is None and block_ms is not None:
+            # Redis does not wait on a stream that is not there; without this we would ask for ever.
+            await asyncio.sleep(block_ms / 1000)
+        return _decoded(raw or ())
 
     async def read_own_pending(self, after_id: str, count: int) -> Delivery:
         """Entries behind `after_id` given to this consumer before and not acknowledged.
@@ -118,7 +123,7 @@ class LaneReader:
         Left over from a crash or a lost reply. An entry delivered too often comes as poison.
         """
         raw = await self._read_group(("COUNT", count), after_id)
-        return await self._decoded_again(raw)
+        return await self._decoded_again(raw or ())
 
     async def reclaim(self, count: int) -> Delivery:
         """Take over entries whose consumer has left them alone for `reclaim_idle_ms`.
@@ -156,7 +161,8 @@ class LaneReader:
         lowest, highest = (_text(reply[end]) if reply[end] else None for end in ("min", "max"))
         return Pending(reply["pending"], lowest, highest, consumers)
 
-    async def _read_group(self, options: Iterable[Any], after_id: str) -> list[Raw]:
+    async def _read_group(self, options: Iterable[Any], after_id: str) -> list[Raw] | None:
+        """The entries; None where there is no stream."""
         for _ in range(2):
             try:
                 reply = await self._execute(
@@ -169,7 +175,7 @@ class LaneReader:
                     raise
             if not await self._ensure_group():
                 break
-        return []
+        return None
 
     async def _ensure_group(self) -> bool:
         """Create the group at the stream's beginning; False where there is no stream yet.

@@ -78,6 +78,18 @@ async def test_a_stream_that_is_not_there_is_empty_and_stays_away(redis_db: Redi
     assert await redis_db.keys() == []
 
 
+async def test_a_stream_that_is_not_there_is_waited_for_like_an_empty_one(redis_db: Redis) -> None:
+    """Otherwise a lane that was lost would be asked for without a pause."""
+    reading = asyncio.create_task(reader(redis_db).read_new(10, block_ms=60_000))
+    for _ in range(50):
+        await redis_db.ping()
+    assert not reading.done()
+    reading.cancel()
+    assert isinstance(
+        *await asyncio.gather(reading, return_exceptions=True), asyncio.CancelledError
+    )
+
+
 async def test_the_group_begins_at_the_first_entry_also_after_a_flush(redis_db: Redis) -> None:
     lane = reader(redis_db)
     for _ in range(2):
