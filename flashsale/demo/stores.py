@@ -31,7 +31,7 @@ class Stores:
 
     async def redis_bytes(self) -> int:
         """Memory that Redis uses now."""
-        return (await self.reservations.server_info()).used_memory_bytes
+        return (await self.reservations.server()).memory_used_bytes
 
     async def settlement_lag(self, sale: str) -> tuple[float, float, float]:
         """Median, 99th percentile and maximum of decided-to-settled over all orders, seconds."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flashsale.reservation.inspector import RedisServerFacts
+from flashsale.reservation.server import RedisServerFacts
 
 CLOCK_DIFFERENCE_MAX_MS = 250
 #: Sockets, files and links to the stores, besides a descriptor for each buyer.

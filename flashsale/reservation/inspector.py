@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from flashsale.domain.stock import Stock
 from flashsale.reservation.errors import StoreUnavailableError
 from flashsale.reservation.keys import SETTLEMENT_GROUP, LaneKeys, lane_keys
+from flashsale.reservation.server import RedisServerFacts, server_facts, unix_ms
 
 #: What a counter that is not there, or is no number, reads as: no rule is true of it.
 DAMAGED = -1
@@ -56,24 +57,6 @@ class RawEntry(NamedTuple):
     fields: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class RedisServerFacts:
-    """What the doctor wants to know of a server. `memory_limit_bytes` 0: none is set.
-
-    A setting is None where the server does not let us read it.
-    """
-
-    name: str
-    version: str
-    now_ms: int
-    memory_used_bytes: int
-    memory_limit_bytes: int
-    memory_total_bytes: int
-    appendonly: str | None
-    appendfsync: str | None
-    maxmemory_policy: str | None
-
-
 class LaneInspector:
     """Looks at lanes. The client must decode replies; every method raises StoreUnavailableError."""
 
@@ -97,8 +80,7 @@ class LaneInspector:
             raise ValueError(f"ask for at most {NAMES_MAX} names at once")
         keys = lane_keys(sale, lane)
         async with _answered():
-            seconds, micros = await self._redis.time()
-            late_ms = int(seconds) * 1000 + int(micros) // 1000 - overdue_ms
+            late_ms = unix_ms(await self._redis.time()) - overdue_ms
             replies = await self._transact(keys, orders, buyers, late_ms)
         return _lane_state(replies, orders, buyers)
 
@@ -150,25 +132,7 @@ class LaneInspector:
     async def server(self) -> RedisServerFacts:
         """Which server this is, what it promises, its memory and its clock."""
         async with _answered():
-            info = await self._redis.info()
-            try:
-                settings = await self._redis.config_get(
-                    "appendonly", "appendfsync", "maxmemory-policy"
-                )
-            except ResponseError:
-                settings = {}  # managed servers often keep CONFIG to themselves
-            seconds, micros = await self._redis.time()
-        return RedisServerFacts(
-            name="Valkey" if "valkey_version" in info else "Redis",
-            version=str(info.get("valkey_version") or info["redis_version"]),
-            now_ms=int(seconds) * 1000 + int(micros) // 1000,
-            memory_used_bytes=int(info["used_memory"]),
-            memory_limit_bytes=int(info["maxmemory"]),
-            memory_total_bytes=int(info["total_system_memory"]),
-            appendonly=settings.get("appendonly"),
-            appendfsync=settings.get("appendfsync"),
-            maxmemory_policy=settings.get("maxmemory-policy"),
-        )
+            return await server_facts(self._redis)
 
 
 @contextlib.asynccontextmanager
@@ -209,7 +173,7 @@ def _lane_state(
         epoch=_number(meta.get("epoch")),
         seq=_number(meta.get("seq")),
         state=meta.get("state", ""),
-        now_ms=int(time[0]) * 1000 + int(time[1]) // 1000,
+        now_ms=unix_ms(time),
         hold_records=holds,
         live_holds=live,
         overdue=overdue,

@@ -73,19 +73,6 @@ class Tail:
     entries: tuple[TailEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """What `doctor` and the opening check want to know of Redis."""
-
-    version: str
-    run_id: str
-    aof_enabled: bool
-    appendfsync: str
-    maxmemory_policy: str
-    used_memory_bytes: int
-    now_ms: int
-
-
 def parse_hold(record: str) -> Hold:
     """A hold's record, `state:version:item:quantity:deadline_ms:buyer`."""
     state, version, item, quantity, deadline_ms, buyer = record.split(":", 5)

@@ -20,12 +20,12 @@ from flashsale.reservation.replies import (
     LaneSnapshot,
     Release,
     Request,
-    ServerInfo,
     Tail,
     TailEntry,
     parse_hold,
 )
 from flashsale.reservation.scripts import Script, ScriptRunner
+from flashsale.reservation.server import RedisServerFacts, server_facts, unix_ms
 
 _COUNTERS = 5
 _STATUS = {status.value: status for status in Status}
@@ -247,20 +247,16 @@ class ReservationStore:
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"Redis did not answer: {error}") from error
 
-    async def server_info(self) -> ServerInfo:
-        """Version, durability settings, memory and clock of the server."""
+    async def now_ms(self) -> int:
+        """Redis' clock, Unix milliseconds: the one that decides windows and deadlines."""
         try:
-            info = await self._redis.info()
-            settings = await self._redis.config_get("appendfsync", "maxmemory-policy", "appendonly")
-            seconds, micros = await self._redis.time()
+            return unix_ms(await self._redis.time())
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"Redis did not answer: {error}") from error
-        return ServerInfo(
-            version=str(info.get("valkey_version") or info["redis_version"]),
-            run_id=str(info["run_id"]),
-            aof_enabled=settings["appendonly"] == "yes",
-            appendfsync=str(settings["appendfsync"]),
-            maxmemory_policy=str(settings["maxmemory-policy"]),
-            used_memory_bytes=int(info["used_memory"]),
-            now_ms=int(seconds) * 1000 + int(micros) // 1000,
-        )
+
+    async def server(self) -> RedisServerFacts:
+        """Version, durability settings, memory and clock of the server."""
+        try:
+            return await server_facts(self._redis)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(f"Redis did not answer: {error}") from error

@@ -243,12 +243,12 @@ class SaleService:
         if not self._production or sale.durability == "relaxed":
             return
         try:
-            info = await self._store.server_info()
+            redis = await self._store.server()
         except StoreUnavailableError as error:
             raise errors.EffectPendingError(
                 "The store does not answer. Nothing was changed: try again."
             ) from error
-        fault = durability_fault(info, await queries.synchronous_commit(self._pool))
+        fault = durability_fault(redis, await queries.synchronous_commit(self._pool))
         if fault is not None:
             raise errors.UnsafeDurabilityError(fault)
 

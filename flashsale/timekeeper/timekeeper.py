@@ -132,7 +132,7 @@ class Timekeeper:
         self.progress.passes += 1
         repairing = loop.time() - self._repaired_at >= REPAIR_SECONDS
         if repairing:
-            self._clock = (loop.time(), (await self._store.server_info()).now_ms)
+            self._clock = (loop.time(), await self._store.now_ms())
         now_ms = self._now_ms()
         # Every pass asks this session something first: one that lost it stops here.
         await self._record_openings(session, now_ms)

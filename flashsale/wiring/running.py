@@ -31,8 +31,7 @@ async def check_durability(
 ) -> None:
     """StartError in production where the servers may forget what is answered; else a warning."""
     try:
-        info = await store.server_info()
-        fault = durability_fault(info, await synchronous_commit(pool))
+        fault = durability_fault(await store.server(), await synchronous_commit(pool))
     except StoreUnavailableError as error:
         fault = f"{brief(error)}: allow INFO, TIME and CONFIG GET, which show what Redis promises."
     if fault is not None and settings.mode == "production":

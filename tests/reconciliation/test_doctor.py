@@ -20,8 +20,7 @@ from flashsale.reconciliation.diagnosis import (
     redis_findings,
 )
 from flashsale.reconciliation.doctor import examine, render_findings
-from flashsale.reservation.inspector import RedisServerFacts
-from flashsale.reservation.replies import ServerInfo
+from flashsale.reservation.server import RedisServerFacts
 from flashsale.sales.durability import durability_fault
 
 GB = 1 << 30
@@ -146,10 +145,9 @@ def test_postgres_is_judged(change, current, advice):
 @pytest.mark.parametrize("commit", ["on", "remote_apply", "off"])
 def test_the_doctor_and_the_opening_of_a_sale_agree(appendonly, appendfsync, policy, commit):
     facts = replace(REDIS, appendonly=appendonly, appendfsync=appendfsync, maxmemory_policy=policy)
-    info = ServerInfo("9", "id", appendonly == "yes", appendfsync, policy, 0, 0)
     settings = POSTGRES | {"synchronous_commit": commit}
     findings = [*redis_findings(facts), *postgres_findings(settings, schema_is_current=True)]
-    assert any(finding.failed for finding in findings) == bool(durability_fault(info, commit))
+    assert any(finding.failed for finding in findings) == bool(durability_fault(facts, commit))
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ async def test_a_redis_that_is_gone_is_said_so_by_everything(tmp_path: Path):
     nobody = Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0))
     gone = ReservationStore(nobody, load_scripts(shipped("lua")))
     calls = [call(gone, 1) for _, call in LOST + SAID]
-    calls += [gone.find_hold(SALE, 0, "o"), gone.buyers(SALE, 0), gone.server_info()]
+    calls += [gone.find_hold(SALE, 0, "o"), gone.buyers(SALE, 0), gone.server(), gone.now_ms()]
     for call in calls:
         with pytest.raises(StoreUnavailableError, match="Redis did not answer"):
             await call
@@ -205,16 +205,34 @@ async def test_an_answer_that_takes_too_long_is_unknown_and_the_next_is_right(cl
 
 
 async def test_what_the_server_promises_is_read_from_it(store: ReservationStore, client: Redis):
-    info = await store.server_info()
+    info = await store.server()
     configured = await client.config_get("append*", "maxmemory-policy")
-    assert info.aof_enabled == (configured["appendonly"] == "yes")
+    assert info.appendonly == configured["appendonly"]
     assert info.appendfsync == configured["appendfsync"]
     assert info.maxmemory_policy == configured["maxmemory-policy"]
     assert int(info.version.partition(".")[0]) >= 7
-    assert len(info.run_id) == 40
-    assert info.used_memory_bytes > 0
+    assert info.memory_used_bytes > 0
     seconds, _ = await client.time()
     assert 0 <= int(seconds) - info.now_ms // 1000 <= 60
+    assert info.now_ms <= await store.now_ms()
+
+
+async def test_a_server_that_hides_its_settings_still_tells_the_time(
+    client: Redis, redis_url: str
+) -> None:
+    await client.acl_setuser(
+        "guest", enabled=True, nopass=True, keys="*", commands=["+@all", "-config"]
+    )
+    guest = Redis.from_url(redis_url, username="guest", password="any", decode_responses=True)
+    try:
+        store = ReservationStore(guest, load_scripts(shipped("lua")))
+        assert await store.now_ms() > 0
+        facts = await store.server()
+        assert (facts.appendonly, facts.appendfsync, facts.maxmemory_policy) == (None, None, None)
+        assert facts.memory_used_bytes > 0
+    finally:
+        await guest.aclose()
+        await client.acl_deluser("guest")
 
 
 def test_a_record_may_hold_any_name():

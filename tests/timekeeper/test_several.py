@@ -22,7 +22,7 @@ async def overdue(shop: Shop, count: int):
     await shop.hold(sale, count)
     deadlines = lane_keys(sale.id, 0).deadlines
     latest = int((await shop.redis.zrange(deadlines, -1, -1, withscores=True))[0][1])
-    while (await shop.store.server_info()).now_ms <= latest:
+    while await shop.store.now_ms() <= latest:
         await asyncio.sleep(0.05)
     return sale
 
@@ -112,17 +112,17 @@ async def test_a_frozen_one_loses_the_lead(shop: Shop):
 async def test_a_redis_that_is_away_is_waited_for(shop: Shop, monkeypatch):
     sale = await shop.scheduled(hold_seconds=1)
     await shop.hold(sale, 2)
-    server_info = shop.store.server_info
+    now_ms = shop.store.now_ms
 
     async def unreachable():
         raise StoreUnavailableError("away")
 
-    monkeypatch.setattr(shop.store, "server_info", unreachable)
+    monkeypatch.setattr(shop.store, "now_ms", unreachable)
     stop, lines = asyncio.Event(), []
     keeper = Timekeeper(shop.pool, shop.store, tick_ms=10, on_trouble=lines.append)
     task = asyncio.create_task(keeper.run(stop))
     await until(lambda: len(lines) >= 2)
-    monkeypatch.setattr(shop.store, "server_info", server_info)
+    monkeypatch.setattr(shop.store, "now_ms", now_ms)
     await until(lambda: keeper.progress.expired == 2)
     stop.set()
     await task
