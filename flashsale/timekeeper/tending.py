@@ -78,17 +78,25 @@ class Tending:
         self._due_ms[sale.id, lane] = due
 
     async def _retire(self, sale: TendedSale, did: Tended) -> set[int]:
-        """Remove what nothing hangs on; lanes with live holds or unsettled entries are left.
+        """Remove the lanes once nothing hangs on any of them; those that stay are returned.
 
-        A lane may have gone in an earlier visit that a crash, or another lane, kept from the end.
+        All or none, because an audit asks for every lane until the sale is retired. Some may have
+        gone in an earlier visit that a crash kept from its end.
         """
-        left = set()
+        left, ready = set(), True
         for lane in range(sale.lanes):
+            try:
+                snapshot = await self.store.snapshot(sale.id, lane)
+            except LaneLostError:
+                did.missing = True
+            else:
+                left.add(lane)
+                ready &= not (snapshot.live_holds or snapshot.stream_length)
+        for lane in sorted(left) if ready else ():
             status = await self.store.retire(sale.id, lane, sale.epoch)
             if status is Status.FOREIGN_EPOCH:
                 raise LaneLostError(status.value)
-            did.missing |= status is Status.MISSING_LANE
-            if status not in {Status.DONE, Status.MISSING_LANE}:
-                left.add(lane)
+            if status in {Status.DONE, Status.MISSING_LANE}:
+                left.discard(lane)
         did.retired = not left
         return left
