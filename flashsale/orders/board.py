@@ -166,8 +166,9 @@ class Board:
     def _list(self, sale: str, facts: SaleFacts) -> Listing:
         listing = self._listings.get(sale)
         items = {item.sku: item for item in facts.items}
-        if listing is None or listing.facts.epoch != facts.epoch:
-            # Desks that are dropped are not stopped: they answer whoever still waits in them.
+        if listing is None or _lanes_of(listing.facts) != _lanes_of(facts):
+            # Desks that are dropped are not stopped: they answer whoever still waits in them. Those
+            # of a retired sale take along whom they knew, the most that a sale costs in memory.
             listing = Listing(facts, 0.0, self._desks(facts), items)
         listing.facts, listing.items, listing.loaded_at = facts, items, time.monotonic()
         self._listings[sale] = listing
@@ -249,6 +250,10 @@ class Board:
         for listing in self._listings.values():
             for desk in listing.desks:
                 await desk.stop()
+
+
+def _lanes_of(facts: SaleFacts) -> tuple[int, bool]:
+    return facts.epoch, facts.retired
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -120,3 +120,20 @@ async def test_a_new_epoch_takes_over_and_those_who_wait_in_the_old_one_hear_of_
     with pytest.raises(LaneLostError):
         await waiting
     assert (await fresh.desks[0].reserve(ANN)).status is Status.RESERVED
+
+
+async def test_a_retired_sale_keeps_nobody_in_memory(shop: Shop, board: Board, store: Gated):
+    sale = await shop.scheduled()
+    listing = await board.listing(sale.id)
+    await board.refresh(listing)
+    assert listing.desks[0].follower.known is not None
+    store.gate.clear()
+    waiting = asyncio.create_task(listing.desks[0].reserve(ANN))
+    await shop.service.close(shop.merchant, sale.id)
+    await shop.set_columns(sale, "retired_at = now()")
+    board.forget(sale.id)
+    retired = await board.listing(sale.id)
+    assert retired.desks[0] is not listing.desks[0]
+    assert retired.desks[0].follower.known is None
+    store.gate.set()
+    assert (await waiting).status is Status.SALE_OVER, "who waits in the old ones is answered"
