@@ -83,8 +83,11 @@ async def web(
             deps.metrics.gathered(*board.take_gathered())
 
         async def watch_gate() -> None:
-            closed = await deps.probes["gate"]()
-            deps.metrics.gate_open.set(closed is None)
+            closed: str | None = "nobody answers"
+            try:
+                closed = await deps.probes["gate"]()
+            finally:
+                deps.metrics.gate_open.set(closed is None)
 
         async with (
             background(
