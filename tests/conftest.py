@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from flashsale.embedded.servers import Servers, resolve_servers
+from flashsale.settlement.migrate import migrate
 
 # No test judges time, and a failing example can be had again from what is printed.
 settings.register_profile("flashsale", deadline=None, print_blob=True)
@@ -103,4 +104,12 @@ async def postgres_dsn(new_database: NewDatabase) -> AsyncIterator[str]:
 async def fresh_database(new_database: NewDatabase) -> AsyncIterator[str]:
     """The DSN of an empty database for one test."""
     async with new_database() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+async def schema(new_database: NewDatabase) -> AsyncIterator[str]:
+    """A database that is migrated once, to be copied by whoever needs one with the schema."""
+    async with new_database() as dsn:
+        await migrate(dsn)
         yield dsn

@@ -15,17 +15,17 @@ from flashsale.domain.stock import Stock
 from flashsale.reservation.keys import lane_keys
 from flashsale.reservation.replies import parse_hold
 from tests.concurrency.doors import another_process, naive_shop
-from tests.sales.shop import item, migrated
+from tests.sales.shop import item
 from tests.web.house import House, Reply, open_house
 
 BUYERS, UNITS = 400, 200
 
 
 @pytest.fixture(scope="module")
-async def doors(new_database, redis_url) -> AsyncIterator[list[House]]:
+async def doors(schema, new_database, redis_url) -> AsyncIterator[list[House]]:
     """Two processes, one of which never takes the quick way; a connection for each buyer."""
     async with AsyncExitStack() as stack:
-        dsn = await stack.enter_async_context(migrated(new_database))
+        dsn = await stack.enter_async_context(new_database(template=schema))
         house = await stack.enter_async_context(open_house(dsn, redis_url))
         house.session.connector._limit = 0
         processes = [another_process(house, quick=quick) for quick in (True, False)]

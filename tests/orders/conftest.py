@@ -8,14 +8,8 @@ import pytest
 
 from flashsale.orders.board import Board
 from tests.orders.stores import Gated, LookUps
-from tests.sales.shop import Shop, migrated, open_shop
+from tests.sales.shop import Shop, open_shop
 from tests.web.house import House, open_house
-
-
-@pytest.fixture(scope="package")
-async def schema(new_database) -> AsyncIterator[str]:
-    async with migrated(new_database) as dsn:
-        yield dsn
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.reconciliation.scene import Scene, open_scene
-from tests.sales.shop import migrated
-
-
-@pytest.fixture(scope="package")
-async def schema(new_database) -> AsyncIterator[str]:
-    async with migrated(new_database) as dsn:
-        yield dsn
 
 
 @pytest.fixture

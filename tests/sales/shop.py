@@ -22,7 +22,6 @@ from flashsale.reservation.store import ReservationStore
 from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm, parse_form
 from flashsale.sales.service import SaleService
 from flashsale.sales.values import SaleFacts
-from flashsale.settlement.migrate import migrate
 from flashsale.shipped import shipped
 
 SCRIPTS = load_scripts(shipped("lua"))
@@ -118,11 +117,3 @@ async def open_shop(dsn: str, redis_url: str) -> AsyncIterator[Shop]:
         service = SaleService(pool, store, now)
         yield Shop(pool, redis, store, service, merchant.merchant_id, dsn)
         await store.close()
-
-
-@contextlib.asynccontextmanager
-async def migrated(new_database) -> AsyncIterator[str]:
-    """A database with the schema, to be copied by every test."""
-    async with new_database() as dsn:
-        await migrate(dsn)
-        yield dsn

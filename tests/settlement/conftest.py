@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from flashsale.domain.identity import order_hash
 from flashsale.reservation.keys import lane_keys
 from flashsale.settlement import settler
-from flashsale.settlement.migrate import migrate
 from flashsale.settlement.plan import Catalogue
 from flashsale.stream.reader import LaneReader
 
@@ -26,18 +25,10 @@ _ITEM = """INSERT INTO sale_items (sale_id, item, sku, name, price_amount, price
     VALUES ($1, $2::int, 'sku-' || $2, 'I', 1000 * ($2 + 1), 'CNY', $3)"""
 
 
-@pytest.fixture(scope="session")
-async def template(new_database: Callable) -> AsyncIterator[str]:
-    """A database that is migrated once and copied for every test."""
-    async with new_database() as dsn:
-        await migrate(dsn)
-        yield dsn
-
-
 @pytest.fixture
-async def database(new_database: Callable, template: str) -> AsyncIterator[str]:
+async def database(new_database: Callable, schema: str) -> AsyncIterator[str]:
     """The DSN of a migrated database that holds the sale, of two items."""
-    async with new_database(template=template) as dsn:
+    async with new_database(template=schema) as dsn:
         connection = await asyncpg.connect(dsn)
         await connection.execute(_MERCHANT)
         await connection.execute(_SALE, SALE)

@@ -4,13 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.sales.shop import Shop, migrated, open_shop
-
-
-@pytest.fixture(scope="package")
-async def schema(new_database) -> AsyncIterator[str]:
-    async with migrated(new_database) as dsn:
-        yield dsn
+from tests.sales.shop import Shop, open_shop
 
 
 @pytest.fixture

@@ -4,31 +4,24 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.sales.shop import migrated
 from tests.web.house import House, open_house
 
 
-@pytest.fixture(scope="package")
-async def web_schema(new_database) -> AsyncIterator[str]:
-    async with migrated(new_database) as dsn:
-        yield dsn
-
-
 @pytest.fixture(scope="module")
-async def house(web_schema, new_database, redis_url) -> AsyncIterator[House]:
+async def house(schema, new_database, redis_url) -> AsyncIterator[House]:
     """The web as it is run: hot routes in front."""
     async with (
-        new_database(template=web_schema) as dsn,
+        new_database(template=schema) as dsn,
         open_house(dsn, redis_url) as opened,
     ):
         yield opened
 
 
 @pytest.fixture(scope="module", params=["quick", "hot", "routed"])
-async def either_house(request, web_schema, new_database, redis_url) -> AsyncIterator[House]:
+async def either_house(request, schema, new_database, redis_url) -> AsyncIterator[House]:
     """Three times: each way must answer as the others do."""
     async with (
-        new_database(template=web_schema) as dsn,
+        new_database(template=schema) as dsn,
         open_house(dsn, redis_url, way=request.param) as opened,
     ):
         yield opened

@@ -159,11 +159,9 @@ async def test_while_postgres_is_away_callers_are_told_to_come_back(house: House
     assert (await house.call("GET", "/readyz")).status == 200
 
 
-async def test_too_many_at_once_are_turned_away_unharmed(
-    web_schema, new_database, redis_url
-) -> None:
+async def test_too_many_at_once_are_turned_away_unharmed(schema, new_database, redis_url) -> None:
     async with (
-        new_database(template=web_schema) as dsn,
+        new_database(template=schema) as dsn,
         open_house(dsn, redis_url, waiting_max=1) as house,
     ):
         sale = await house.sale(items=[item(supply=100)])
