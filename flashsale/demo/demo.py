@@ -233,8 +233,8 @@ def _keep_only_reports(folder: Path) -> None:
 
 async def _stay(console: Console, credentials: Credentials, folder: Path) -> None:
     """Leave everything running until SIGINT or SIGTERM, either of which is a good end."""
-    console.print(f"Still running: {credentials.base_url}/docs and {credentials.console_url}")
-    console.print(f"Keys and the console's password: {folder / FILE_NAME}. Ctrl-C ends it.")
+    console.print(f"Still running: {credentials.base_url}/docs and {credentials.base_url}/v1/sales")
+    console.print(f"Keys: {folder / FILE_NAME}. Ctrl-C ends it.")
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
