@@ -20,7 +20,7 @@ from flashsale.config import Settings
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
 from flashsale.reconciliation.diagnosis import DESCRIPTORS_BESIDE
-from flashsale.reservation.errors import LaneLostError
+from flashsale.reservation.errors import LaneLostError, StoreUnavailableError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.queries import find_sale, running_sales
 from flashsale.sales.service import SaleService
@@ -83,11 +83,8 @@ async def web(
             deps.metrics.gathered(*board.take_gathered())
 
         async def watch_gate() -> None:
-            closed: str | None = "nobody answers"
-            try:
-                closed = await deps.probes["gate"]()
-            finally:
-                deps.metrics.gate_open.set(closed is None)
+            closed = await deps.probes["gate"]()
+            deps.metrics.gate_open.set(closed is None)
 
         async with (
             background(
@@ -135,6 +132,8 @@ def _deps(
                     await store.tail(facts.id, lane, facts.epoch, "-", 1)
                 except LaneLostError:
                     return f"Redis does not hold sale {facts.id} as Postgres knows it"
+                except StoreUnavailableError:
+                    return "Redis does not answer"
         return None
 
     return WebDeps(
