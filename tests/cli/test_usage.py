@@ -59,7 +59,7 @@ def refused(capsys, *arguments: str) -> str:
         (["up", "--port"], "requires an argument"),
         (["up", "--web-processes", "0"], "Invalid value for '--web-processes'"),
         (["up", "--host", "no.such.host.invalid"], "choose another --host or --port"),
-        (["up", "--data-dir", "/dev/null"], "/dev/null: "),
+        (["up", "--port", "0", "--data-dir", "/dev/null"], "/dev/null: "),
         (["demo", "--units", "0"], "Invalid value for '--units'"),
         (["loadtest"], "Missing argument"),
         (["loadtest", "launch-150k", "--minutes", "soon"], "Invalid value for '--minutes'"),
