@@ -46,11 +46,15 @@ _TABLE = {
     "not_open": (409, "Not open yet", "The sale has not begun. Try again at starts_at."),
     "sale_over": (410, "Sale over", "The sale has ended. No more orders are taken."),
     "paused": (503, "Sale paused", "The sale is paused for a moment. Try again shortly.", 2),
-    "limit_reached": (409, "Limit reached", "This would exceed the number of units for a buyer."),
+    "limit_reached": (409, "Limit reached", "You would have more units than one buyer may."),
     "sold_out": (409, "Sold out", "No units are left. Units given back may come on sale again."),
     "hold_expired": (410, "Hold expired", "The time to pay ran out and the units went back."),
     "reservation_lost": (410, "Reservation lost", "A storage failure lost it. Nothing is charged."),
-    "order_not_cancellable": (409, "Not cancellable", "In its present state the order stays."),
+    "order_not_cancellable": (
+        409,
+        "Not cancellable",
+        "An order in this state can no longer be cancelled.",
+    ),
     # What was named
     "unknown_sale": (404, "Unknown sale", "There is no such sale."),
     "unknown_sku": (404, "Unknown SKU", "The sale has no such SKU."),
@@ -82,6 +86,11 @@ _TABLE = {
     "illegal_transition": (409, "Not in this state", "The sale's state does not allow this."),
     "supply_below_live": (409, "Below live orders", "Fewer units are unsold than this takes back."),
     "edit_unsafe": (409, "Unsafe edit", "These fields cannot change in the sale's state."),
+    "own_api_key": (
+        409,
+        "Key in use",
+        "An API key cannot revoke itself. Make another admin key and revoke this one with that.",
+    ),
     "precondition_required": (428, "If-Match required", "Send If-Match with the sale's ETag."),
     "stale_edit": (412, "Stale edit", "The sale has changed since. Read it and edit again."),
     "durability_unsafe": (

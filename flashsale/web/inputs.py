@@ -62,5 +62,5 @@ def revision_in_if_match(request: web.Request) -> int:
         raise refuse("precondition_required")
     named = _REVISION.fullmatch(tag.strip())
     if named is None:
-        raise refuse("stale_edit")
+        raise refuse("stale_edit", "If-Match is not an ETag of this sale. Nothing was changed.")
     return int(named[1])

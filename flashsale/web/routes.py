@@ -71,8 +71,8 @@ ROUTES = (
     Route("POST", _KEYS, keys.create_api_key, _ADMIN, w.NewApiKey,
           status=201, body=w.ApiKeyForm),
     Route("GET", _KEYS, keys.list_api_keys, _ADMIN, w.ApiKeyPage, query=_PAGE),
-    Route("DELETE", _KEYS + "/{key}", keys.revoke_api_key, _ADMIN, None, ("unknown_api_key",),
-          status=204),
+    Route("DELETE", _KEYS + "/{key}", keys.revoke_api_key, _ADMIN, None,
+          ("own_api_key", "unknown_api_key"), status=204),
 
     Route("GET", "/healthz", ops.healthz, _ANYONE, s.Health),
     Route("GET", "/readyz", ops.readyz, _ANYONE, s.Readiness, others={503: s.Readiness}),

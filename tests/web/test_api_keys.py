@@ -43,6 +43,18 @@ async def test_api_keys(house: House) -> None:
         assert (reply.code, reply.pointers) == ("validation_failed", [pointer])
 
 
+async def test_no_key_revokes_itself(house: House) -> None:
+    first, second = [
+        (await house.manage("POST", "/api-keys", {"label": label, "scope": "admin"})).json
+        for label in ("first", "second")
+    ]
+    own = await house.manage("DELETE", f"/api-keys/{first['id']}", bearer=first["key"])
+    assert (own.status, own.code) == (409, "own_api_key")
+    assert (await house.manage("GET", "/api-keys", bearer=first["key"])).status == 200
+    other = await house.manage("DELETE", f"/api-keys/{first['id']}", bearer=second["key"])
+    assert other.status == 204
+
+
 async def key_of(house: House, scope: Scope, age: timedelta = timedelta()) -> str:
     """A key that expires an hour after it was made."""
     made = now() - age

@@ -49,9 +49,11 @@ async def list_api_keys(request: web.Request) -> web.Response:
 
 
 async def revoke_api_key(request: web.Request) -> web.Response:
-    """Revoke an API key for good."""
+    """Revoke an API key for good; never the one that asks, lest no key be left."""
     key_id = request.match_info["key"]
     merchant_id = request[API_KEY].merchant_id
+    if key_id == request[API_KEY].id:
+        raise refuse("own_api_key")
     if not _KEY_ID.fullmatch(key_id) or not await request.app[DEPS].api_keys.revoke(
         merchant_id, key_id
     ):

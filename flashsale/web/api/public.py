@@ -19,7 +19,7 @@ _SELLING = frozenset({SaleState.OPEN, SaleState.PAUSED})
 
 
 async def list_sales(request: web.Request) -> web.Response:
-    """Sales, those that start last first."""
+    """Sales, the latest start first."""
     deps, query = request.app[DEPS], page_query(request)
     listed = await deps.sales.list_public(query.cursor, query.limit)
     now_ms = deps.now_ms()
