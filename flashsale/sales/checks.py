@@ -125,13 +125,15 @@ def check_edit(patch: SalePatch, state: SaleState, current: SaleForm) -> None:
         raise UnsafeEditError(errors)
 
 
-def check_supply(form: SupplyForm, now: datetime) -> None:
-    """Raise ValidationFailedError where a supply says nothing or is dated in the past."""
+def check_supply(form: SupplyForm, now: datetime, ends_at: datetime) -> None:
+    """Raise ValidationFailedError where a supply says nothing, or is dated outside the sale."""
     errors = []
     if form.quantity == 0:
         errors.append(FieldError("/quantity", f"Must be -{SUPPLY_MAX} to {SUPPLY_MAX}, not 0."))
     if form.at is not None and form.at < now - CLOCK_DIFFERENCE_MAX:
         errors.append(FieldError("/at", "Has passed already."))
+    elif form.at is not None and form.at >= ends_at:
+        errors.append(FieldError("/at", "Must be before the sale's ends_at."))
     if errors:
         raise ValidationFailedError(errors)
 

@@ -172,9 +172,9 @@ class SaleService:
         if idempotency_key is not None:
             known = await queries.find_supply(self._pool, supply_id)
         if known is None:
-            check_supply(form, instant(now_ms))
             if sale.visible_state(now_ms) in {SaleState.CLOSED, SaleState.CANCELLED}:
                 raise errors.IllegalTransitionError
+            check_supply(form, instant(now_ms), instant(sale.ends_at_ms))
             await queries.insert_supply(
                 self._pool,
                 supply_id,

@@ -192,6 +192,7 @@ def test_an_edit_cannot_take_a_field_away(name):
         ({"quantity": 10**9 + 1}, "/quantity"),
         ({"at": "2026-11-11T09:59:57Z"}, "/at"),
         ({"at": "2026-11-11T10:00:00"}, "/at"),
+        ({"at": "2026-11-11T11:00:00Z"}, "/at"),
         ({"reason": ""}, "/reason"),
         ({"unit": "phones"}, "/unit"),
     ],
@@ -199,5 +200,5 @@ def test_an_edit_cannot_take_a_field_away(name):
 def test_refuses_a_supply(changes, pointer):
     whole = {"sku": "mi3-16", "quantity": 5, "reason": "second wave"} | changes
     with pytest.raises(ValidationFailedError) as refusal:
-        check_supply(parse_form(SupplyForm, whole), NOW)
+        check_supply(parse_form(SupplyForm, whole), NOW, NOW + timedelta(hours=1))
     assert [error.pointer for error in refusal.value.errors] == [pointer]
