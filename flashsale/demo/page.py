@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 860, 240
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 28
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 12, 28
 POINTS_MAX = 1200
 COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea")
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8889; }
+:root { color-scheme: light dark; --line: #8884; --soft: #777; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; }
 body { padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
@@ -94,10 +94,11 @@ def _grid(first: float, last: float, top: float) -> str:
         y = _y(value, top)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{_short(value)}</text>')
-    for tenth in range(0, 11, 2):
-        value = first + (last - first) * tenth / 10
-        x = _x(value, first, last)
-        parts.append(f'<text x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{value:.1f} s</text>')
+    step = _round_up((last - first) / 8)
+    for number in range(math.ceil(first / step), math.floor(last / step) + 1):
+        x = _x(number * step, first, last)
+        text = f"{number * step:g} s"
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{text}</text>')
     return "".join(parts)
 
 
