@@ -56,8 +56,8 @@ class Result:
             rows.append(("Answered of offered", f"{self.ending.requests / offered:.1%}"))
         rows += [
             (
-                f"{name}: answered, median and p99",
-                f"{row['requests']:,}, {row['p50_ms']:.0f} ms, {row['p99_ms']:.0f} ms",
+                f"Answered {name}",
+                f"{row['requests']:,}, median {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms",
             )
             for name, row in self.ending.by_name.items()
         ]
