@@ -43,7 +43,7 @@ def migrate(data_dir: DataDir = None) -> None:
 
 
 def doctor(data_dir: DataDir = None) -> int:
-    """Check servers, durability, clocks and versions, and say what to set."""
+    """Check servers, durability and clocks; say what to set."""
     settings = settings_for(data_dir)
     findings = run(
         examine(
@@ -63,7 +63,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Check every invariant on both stores; exit 1 where one is broken."""
+    """Check every invariant on both stores; exit 1: one is broken."""
     settings = settings_for(data_dir)
 
     async def work() -> list[AuditReport]:

@@ -31,7 +31,7 @@ def up(
     port: Port = None,
     web_processes: WebProcesses = 1,
 ) -> None:
-    """Run everything on this machine until Ctrl-C; the data survives a restart."""
+    """Run everything on this machine until Ctrl-C; data is kept."""
     settings = load_settings()
     listening = host or settings.web.host
 

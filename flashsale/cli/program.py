@@ -57,7 +57,7 @@ _EXPECTED = (
 
 def build() -> typer.Typer:
     """All commands as one program."""
-    app = _group("A flash-sale and pre-order engine.", "flashsale demo")
+    app = _group("A flash-sale engine.", "flashsale demo")
     app.callback(invoke_without_command=True)(_root)
     groups: dict[str | None, typer.Typer] = {None: app}
     for group, name, function, example in COMMANDS:

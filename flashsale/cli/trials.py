@@ -22,7 +22,7 @@ def demo(
     picture: Annotated[Path | None, typer.Option(help="Write the final screen as SVG.")] = None,
     web_processes: WebProcesses = 1,
 ) -> int:
-    """Sell out a launch on this machine, settle it, audit it and say what happened."""
+    """Sell out a launch on this machine, settle and audit it."""
     load_settings()  # what is wrong with them is said before anything is started
     return run(
         run_demo(units, keep=keep, data_dir=data_dir, picture=picture, web_processes=web_processes)
@@ -39,7 +39,7 @@ def loadtest(
         Path | None, typer.Option(help="The engine of this folder, started if need be.")
     ] = None,
 ) -> int:
-    """Run a load profile through locust, then check that nothing was oversold or lost."""
+    """Run a load profile through locust, then check what was sold."""
     load_settings()
     return run(run_profile(profile, minutes, data_dir=data_dir, web_processes=web_processes))
 
