@@ -47,7 +47,7 @@ _TABLE = {
     "sale_over": (410, "Sale over", "The sale has ended. No more orders are taken."),
     "paused": (503, "Sale paused", "The sale is paused for a moment. Try again shortly.", 2),
     "limit_reached": (409, "Limit reached", "You would have more units than one buyer may."),
-    "sold_out": (409, "Sold out", "No units are left. Units given back may come on sale again."),
+    "sold_out": (409, "Sold out", "Not enough units are left. Some may be given back."),
     "hold_expired": (410, "Hold expired", "The time to pay ran out and the units went back."),
     "reservation_lost": (410, "Reservation lost", "A storage failure lost it. Nothing is charged."),
     "order_not_cancellable": (
