@@ -12,7 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 
 @lru_cache(maxsize=1)
@@ -48,15 +48,17 @@ class FastResponse:
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Decide what the connection becomes; nothing is written yet."""
-        self.keep_alive = request.keep_alive
+        # HTTP/1.0 keeps a connection only where the answer says so, and these answers do not.
+        self.keep_alive = request.keep_alive and request.version >= HttpVersion11
         self._writer = request.writer
 
     async def write_eof(self) -> None:
-        """Write everything at once."""
+        """Write everything at once; who does not take its answers waits for the next one."""
         transport = self._writer.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
         transport.write(wire(*self._parts, keep_alive=bool(self.keep_alive)))
+        await self._writer.drain()
 
 
 def fast(status: int, fields: str, body: bytes) -> web.StreamResponse:
