@@ -107,6 +107,8 @@ class HotRoutes:
         """The handler of the server: hot routes here, the rest by `handler`."""
 
         async def serve(request: web.BaseRequest) -> web.StreamResponse:
+            if "Expect" in request.headers:
+                return await handler(request)  # the router says "100 Continue"
             match hot_route(request.method, request.raw_path):
                 case (route, sale) if route is ORDER_ROUTE:
                     return await self._order(request, sale)

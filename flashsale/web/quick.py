@@ -38,7 +38,7 @@ class QuickRoutes:
     def __call__(self, message: RawRequestMessage, body: bytes, reply: Reply) -> bool:
         """Take an order or a read of a sale, if all it needs is at hand."""
         found = hot_route(message.method, message.path)
-        if found is None:
+        if found is None or any(name in message.headers for name in _UNUSUAL):
             return False
         route, sale = found
         listing = self._desk.board.peek(sale)
@@ -56,11 +56,7 @@ class QuickRoutes:
         self, message: RawRequestMessage, body: bytes, listing: Listing, reply: Reply
     ) -> bool:
         headers = message.headers
-        if (
-            headers.get("Content-Type") != "application/json"
-            or len(body) > BODY_MAX_BYTES
-            or any(name in headers for name in _UNUSUAL)
-        ):
+        if headers.get("Content-Type") != "application/json" or len(body) > BODY_MAX_BYTES:
             return False
         buyer, key = self._access.known_buyer(headers), idempotency_key(headers)
         if buyer is None or isinstance(key, Problem):

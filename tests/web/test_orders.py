@@ -120,6 +120,17 @@ async def test_encodings(either_house: House, headers, data: bytes, status: int)
     assert reply.status == status, reply.text
 
 
+async def test_who_waits_for_a_continue_before_the_body_gets_it(either_house: House) -> None:
+    headers = {
+        "Authorization": f"Bearer {either_house.token('b')}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": "k",
+    }
+    url = f"{either_house.url}/v1/sales/{await either_house.sale()}/orders"
+    async with either_house.session.post(url, data=ORDER, headers=headers, expect100=True) as told:
+        assert told.status == 201
+
+
 @pytest.mark.parametrize(
     ("key", "code"),
     [
