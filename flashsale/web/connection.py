@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
@@ -31,9 +32,21 @@ class Quick(Protocol):
 
 
 class Connection(RequestHandler):
-    """One connection; it ends when a request's head takes longer than `request_seconds_max`."""
+    """One connection; it ends when a request's head takes longer than `request_seconds_max`.
 
-    __slots__ = ("_head_timer", "_quick", "_resting", "request_seconds_max")
+    It ends too when a client takes none of its answers for as long as an idle one is kept.
+    """
+
+    __slots__ = (
+        "_asked_all",
+        "_gone",
+        "_head_timer",
+        "_quick",
+        "_refused",
+        "_resting",
+        "_unread_timer",
+        "request_seconds_max",
+    )
 
     def __init__(
         self,
@@ -47,15 +60,24 @@ class Connection(RequestHandler):
         self.request_seconds_max = request_seconds_max
         self._quick = quick
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         #: What aiohttp's loop of this connection waits for, kept from it during a quick answer.
         self._resting: asyncio.Future[None] | None = None
+        #: The client has closed its side, and may still read.
+        self._asked_all = False
+        #: The parser refused what came: nothing after it can be understood.
+        self._refused = False
+        #: Done once the connection is lost; there only while somebody waits for that.
+        self._gone: asyncio.Future[None] | None = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; start the clock on a head that did not come whole, the rare case."""
         heads = self._request_count
         waiter, self._waiter = self._waiter, None  # aiohttp shall not wake up yet
-        super().data_received(data)
-        self._waiter = waiter
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
         idle = waiter is not None and not waiter.done()
         if self._request_count != heads:
             self._stop_timer()
@@ -72,6 +94,7 @@ class Connection(RequestHandler):
         if (
             not isinstance(message, RawRequestMessage)
             or message.should_close
+            or message.version != HttpVersion11
             or message.chunked
             or message.upgrade
             or message.compression
@@ -82,11 +105,15 @@ class Connection(RequestHandler):
         body = b"" if payload.at_eof() else b"".join(payload._buffer)  # noqa: SLF001
         self._resting, self._waiter = waiter, None
         self._request_in_progress = True
-        if not self._quick(message, body, self._reply):
+        try:
+            taken = self._quick(message, body, self._reply)
+        except Exception:  # aiohttp's way answers it, whatever it is
+            self.logger.exception("A quick answer failed")
+            taken = self._resting is None
+        if not taken:
             self._resting, self._waiter = None, waiter
             self._request_in_progress = False
-            return False
-        return True
+        return taken
 
     def _reply(self, answer: bytes) -> None:
         """Write a quick answer, and let aiohttp have the connection again."""
@@ -115,10 +142,65 @@ class Connection(RequestHandler):
             waiter.cancel()
         elif self._messages:
             waiter.set_result(None)
+        elif self._asked_all:
+            self.force_close()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's contract, not aiohttp's
+        """Keep the connection while a client that asks no more is still owed answers."""
+        self._asked_all = True
+        waiter, request = self._waiter, self._current_request
+        return (
+            self._gone is None
+            and (waiter is None or waiter.done())
+            and (request is None or request.content.is_eof())
+            and all(payload.is_eof() for _, payload in self._messages)
+        )
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write an answer of aiohttp's way, and see whether it is the last one."""
+        finished = await super().finish_response(request, resp, start_time)
+        if self._refused:
+            await self._linger()
+        elif self._asked_all and not self._messages:
+            self._close = True
+        return finished
+
+    async def _linger(self) -> None:
+        """Drop what the client still sends, for a while, so that it can read the last answer.
+
+        A connection closed on unread bytes is reset, and the reset may overtake the answer.
+        """
+        self._close = True  # from here on aiohttp drops what arrives
+        if self.transport is None or self.transport.is_closing() or self._asked_all:
+            return
+        self._gone = self._loop.create_future()
+        self.transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lingering_time):
+                await self._gone
+
+    def pause_writing(self) -> None:
+        """Start the clock on a client that does not take its answers."""
+        super().pause_writing()
+        if self.transport is not None:
+            # Not close(), which would wait for the answers to be taken.
+            self._unread_timer = self._loop.call_later(
+                self._keepalive_timeout, self.transport.abort
+            )
+
+    def resume_writing(self) -> None:
+        """Stop that clock."""
+        super().resume_writing()
+        self._stop_unread_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the timer with the connection; an answer still to come is written to nobody."""
+        """Forget the timers with the connection; an answer still to come is written to nobody."""
         self._stop_timer()
+        self._stop_unread_timer()
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         if self._resting is not None:
             self._waiter, self._resting = self._resting, None
         super().connection_lost(exc)
@@ -127,6 +209,11 @@ class Connection(RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def handle_error(
         self,
@@ -146,4 +233,5 @@ class Connection(RequestHandler):
         code = "internal" if status >= 500 else "bad_request"
         response = Problem("header_too_large" if isinstance(exc, LineTooLong) else code).response()
         response.force_close()
+        self._refused = True
         return response
