@@ -54,7 +54,8 @@ class Route:
 
     `refusals` are the codes particular to it; those of its `auth`, `body` and `query` are added.
     The handler's docstring is its summary.
-    An `answer` of None with a `media_type` is text; `others` are further answers by status.
+    An `answer` of None with a `media_type` is text; `others` are further answers by status, and
+    `sends` the headers that come with a good one.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Route:
     optional_header: str | None = None
     media_type: str = "application/json"
     others: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    sends: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -189,8 +191,15 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 def _answers(route: Route) -> dict[str, Any]:
     if route.status == HTTPStatus.NO_CONTENT:
         return {str(route.status): {"description": HTTPStatus.NO_CONTENT.phrase}}
-    answers = {route.status: route.answer, **route.others}
-    return {str(status): _answer(status, model, route) for status, model in answers.items()}
+    models = {route.status: route.answer, **route.others}
+    answers = {str(status): _answer(status, model, route) for status, model in models.items()}
+    if route.sends:
+        sent = {name: {"schema": {"type": "string"}} for name in route.sends}
+        answers[str(route.status)]["headers"] = sent
+        if route.optional_header == "If-None-Match":
+            unchanged = HTTPStatus.NOT_MODIFIED
+            answers[str(unchanged.value)] = {"description": unchanged.phrase, "headers": sent}
+    return answers
 
 
 def _answer(status: int, model: type[BaseModel] | None, route: Route) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm
@@ -37,29 +39,34 @@ _EDIT = ("unknown_sale", "precondition_required", "stale_edit", "edit_unsafe")
 _ACT = ("unknown_sale", "illegal_transition")
 _SCHEDULE = (*_ACT, "durability_unsafe", "validation_failed")
 _SUPPLY = (*_ACT, "unknown_sku", "supply_below_live", *_KEY_CODES)
+_TAG = ("ETag",)
+_CACHED: Any = {"optional_header": "If-None-Match", "sends": ("ETag", "Cache-Control")}
 
 # fmt: off
 ROUTES = (
-    Route("GET", "/v1/sales", public.list_sales, _ANYONE, s.PublicSalePage, query=_PAGE),
-    Route("GET", _SALE, public.read_sale, _ANYONE, s.PublicSale, _UNKNOWN),
+    Route("GET", "/v1/sales", public.list_sales, _ANYONE, s.PublicSalePage, query=_PAGE,
+          **_CACHED),
+    Route("GET", _SALE, public.read_sale, _ANYONE, s.PublicSale, _UNKNOWN, **_CACHED),
     Route("GET", "/v1/time", public.read_time, _ANYONE, s.TimeView),
     Route("POST", _SALE + "/orders", orders.place_order, _BUYER, s.OrderView, _PLACE,
-          status=201, body=s.OrderForm, required_header=_KEY),
+          status=201, body=s.OrderForm, required_header=_KEY,
+          sends=("Location", "Idempotency-Replayed")),
     Route("GET", "/v1/orders", orders.list_orders, _BUYER, s.OrderPage, query=_PAGE),
     Route("GET", _ORDER, orders.read_order, _BUYER, s.OrderView, ("unknown_order",)),
     Route("POST", _ORDER + "/cancel", orders.cancel_order, _BUYER, s.OrderView, _CANCEL),
 
     Route("POST", "/v1/merchant/sales", m.create_sale, _MANAGE, w.MerchantSale,
-          status=201, body=SaleForm),
+          status=201, body=SaleForm, sends=("Location", *_TAG)),
     Route("GET", "/v1/merchant/sales", m.list_my_sales, _READ, w.MerchantSalePage, query=_PAGE),
-    Route("GET", _MINE, m.read_my_sale, _READ, w.MerchantSale, _UNKNOWN),
+    Route("GET", _MINE, m.read_my_sale, _READ, w.MerchantSale, _UNKNOWN, sends=_TAG),
     Route("PATCH", _MINE, m.edit_sale, _MANAGE, w.MerchantSale, _EDIT,
-          body=SalePatch, required_header="If-Match"),
-    Route("POST", _MINE + "/schedule", m.schedule_sale, _MANAGE, w.MerchantSale, _SCHEDULE),
-    Route("POST", _MINE + "/pause", m.pause_sale, _MANAGE, w.MerchantSale, _ACT),
-    Route("POST", _MINE + "/resume", m.resume_sale, _MANAGE, w.MerchantSale, _ACT),
-    Route("POST", _MINE + "/close", m.close_sale, _MANAGE, w.MerchantSale, _ACT),
-    Route("POST", _MINE + "/cancel", m.cancel_sale, _MANAGE, w.MerchantSale, _ACT),
+          body=SalePatch, required_header="If-Match", sends=_TAG),
+    Route("POST", _MINE + "/schedule", m.schedule_sale, _MANAGE, w.MerchantSale, _SCHEDULE,
+          sends=_TAG),
+    Route("POST", _MINE + "/pause", m.pause_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
+    Route("POST", _MINE + "/resume", m.resume_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
+    Route("POST", _MINE + "/close", m.close_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
+    Route("POST", _MINE + "/cancel", m.cancel_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
     Route("POST", _MINE + "/supply", m.add_supply, _MANAGE, w.SupplyView, _SUPPLY,
           status=201, body=SupplyForm, optional_header=_KEY),
     Route("GET", _MINE + "/supply", m.list_supplies, _READ, w.SupplyPage, _UNKNOWN, query=_PAGE),

@@ -49,6 +49,29 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
             assert placed == set(re.findall(r"{(\w+)}", path))
 
 
+async def test_the_headers_of_an_answer_are_those_described(house: House) -> None:
+    """Whoever caches, retries or edits works with headers, not with bodies."""
+    sale, paths = await house.sale(), document(ROUTES)["paths"]
+    placed = await house.order(sale, "ann", key="k"), await house.order(sale, "ann", key="k")
+    read = await house.call("GET", f"/v1/sales/{sale}")
+    answers = {
+        ("post", "/v1/sales/{sale}/orders"): {**placed[0].headers, **placed[1].headers},
+        ("get", "/v1/sales/{sale}"): dict(read.headers),
+        ("get", "/v1/sales"): dict((await house.call("GET", "/v1/sales")).headers),
+        ("get", "/v1/merchant/sales/{sale}"): dict(
+            (await house.manage("GET", f"/sales/{sale}")).headers
+        ),
+    }
+    told = {"etag", "location", "idempotency-replayed"}
+    for (method, path), headers in answers.items():
+        responses = paths[path][method]["responses"]
+        described = {name.lower() for name in next(iter(responses.values()))["headers"]}
+        sent = {name.lower() for name in headers}
+        assert sent & told == described & told, path
+        assert described <= sent, path
+    assert "304" in paths["/v1/sales"]["get"]["responses"]
+
+
 def test_schemas_speak_json_schema_only() -> None:
     words = {"type", "title", "description", "properties", "required", "additionalProperties"}
     words |= {"items", "anyOf", "$ref", "enum", "const", "default", "format", "pattern", "examples"}
