@@ -20,7 +20,6 @@ from loadtest.profiles import PROFILES, scaled, schedule_of
 
 TOKEN_SECONDS = 24 * 3600
 REPEATS = 2
-PAUSE_SECONDS = 0.05
 END_SECONDS = 3600.0
 #: Refusals that tell the truth. Anything else that is not a yes is a failure of the run.
 HONEST = frozenset({"sold_out", "not_open", "sale_over"})

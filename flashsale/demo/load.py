@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 from flashsale.clients import StartError
@@ -60,12 +59,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-async def run_to_result(plan: Plan) -> dict[str, Any]:
-    """The driver's result alone, for whoever needs no progress. Raises LoadError."""
-    async with aclosing(driven(plan)) as reports:
-        async for report in reports:
-            if "result" in report:
-                return report
-    raise LoadError("The load driver ended without a result.")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,13 +108,3 @@ def spawn(
             start_new_session=True,
         )
     return Child(name, log_path, log_start, popen)
-
-
-async def wait_any_exit(children: Iterable[Child]) -> Child:
-    """Wait until one of `children` has ended; the first found."""
-    watched = tuple(children)
-    while True:
-        for child in watched:
-            if child.exit_code() is not None:
-                return child
-        await asyncio.sleep(_POLL_SECONDS)

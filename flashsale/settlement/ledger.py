@@ -46,13 +46,6 @@ class ReportLine(NamedTuple):
     amount: int
 
 
-class Watermark(NamedTuple):
-    """What is settled of a lane: entry numbers as half-open ranges, and the newest stream id."""
-
-    settled: Sequence[tuple[int, int]]
-    last_entry_id: str
-
-
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Reads of settled orders; every method raises asyncpg's errors where Postgres is away."""
@@ -102,14 +95,6 @@ class Ledger:
             )
             for row in rows
         ]
-
-    async def watermark(self, sale: str, lane: int) -> Watermark:
-        """How far a lane is settled; nothing where it has settled nothing yet."""
-        row = await self.pool.fetchrow(SQL["watermark"], sale, lane)
-        if row is None:
-            return Watermark((), "0-0")
-        settled = tuple((entries.lower, entries.upper) for entries in row["settled"])
-        return Watermark(settled, row["last_entry_id"])
 
 
 def _page(rows: Sequence[Any], limit: int) -> OrderPage:

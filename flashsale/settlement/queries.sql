@@ -102,7 +102,3 @@ ORDER BY id LIMIT $3;
 SELECT item, state, count(*) AS orders, sum(quantity)::bigint AS units,
     sum(quantity * unit_amount)::bigint AS amount
 FROM orders WHERE id > $1 AND id < $1 || '{' GROUP BY item, state ORDER BY item, state;
-
--- name: watermark
--- How far a lane is settled.
-SELECT settled, last_entry_id FROM lanes WHERE sale_id = $1 AND lane = $2;

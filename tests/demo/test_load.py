@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flashsale.demo.crowd import Mix
-from flashsale.demo.load import LoadError, driven, run_to_result
+from flashsale.demo.load import LoadError, driven
 from flashsale.demo.plan import Plan
 from tests.demo.shop import KEY, SALE, Shop
 
@@ -51,4 +51,4 @@ async def test_a_driver_that_cannot_work_says_why(tmp_path: Path) -> None:
     nowhere = tmp_path / "missing" / "answers.txt"
 
     with pytest.raises(LoadError, match=r"The load driver gave up: .*No such file"):
-        await run_to_result(plan("http://127.0.0.1:1", nowhere, 1))
+        await anext(driven(plan("http://127.0.0.1:1", nowhere, 1)))

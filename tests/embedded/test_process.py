@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flashsale.embedded import launcher
-from flashsale.embedded.process import Child, spawn, wait_any_exit
+from flashsale.embedded.process import Child, spawn
 
 
 def python(folder: Path, code: str, name: str = "child") -> Child:
@@ -67,14 +67,6 @@ async def test_stop_asks_first_and_kills_who_does_not_listen(tmp_path: Path):
     assert await polite.stop() == -signal.SIGTERM
     assert await stubborn.stop(patience_seconds=0.1) == -signal.SIGKILL
     assert await stubborn.stop() == -signal.SIGKILL
-
-
-async def test_the_first_to_end_is_found(tmp_path: Path):
-    staying = python(tmp_path, "import time; time.sleep(600)", "staying")
-    ending = python(tmp_path, "raise SystemExit(3)", "ending")
-    assert await wait_any_exit([staying, ending]) is ending
-    assert ending.exit_code() == 3
-    await staying.stop(signal.SIGKILL)
 
 
 async def test_a_side_thread_may_not_start_children(tmp_path: Path):

@@ -90,12 +90,3 @@ async def test_a_report_adds_up(lane: Lane) -> None:
         (0, OrderState.EXPIRED, 1, 1, 1000),
         (1, OrderState.CONFIRMED, 1, 1, 2000),
     ]
-
-
-async def test_the_watermark_of_a_lane(lane: Lane) -> None:
-    ledger = Ledger(lane.pool)
-    assert await ledger.watermark(lane.sale, 0) == ((), "0-0")
-    await settled(lane)
-    mark = await ledger.watermark(lane.sale, 0)
-    assert mark.settled == ((1, 3),)
-    assert mark.last_entry_id.partition("-")[0].isdigit()
