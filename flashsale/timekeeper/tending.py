@@ -16,6 +16,7 @@ from flashsale.timekeeper.queries import TendedSale
 #: New holds may appear in a running sale at any time, in a finished one only through recovery.
 _LOOK_AGAIN_MS = 1_000
 _LOOK_AGAIN_FINISHED_MS = 5_000
+_AT_ONCE = 0
 
 
 @dataclass(slots=True)
@@ -62,20 +63,20 @@ class Tending:
 
     async def _visit_lane(self, sale: TendedSale, lane: int, now_ms: int, did: Tended) -> None:
         place = (sale.id, lane, sale.epoch)
+        running = sale.state in RUNNING_STATES
+        due = now_ms + (_LOOK_AGAIN_MS if running else _LOOK_AGAIN_FINISHED_MS)
         if sale.state is SaleState.CANCELLED:
-            cancelled = await self.store.cancel_holds(*place, self.batch_max)
-            did.cancelled += cancelled
-            did.more |= cancelled == self.batch_max
-            due = now_ms if cancelled == self.batch_max else now_ms + _LOOK_AGAIN_FINISHED_MS
+            ended = await self.store.cancel_holds(*place, self.batch_max)
+            did.cancelled += ended
         else:
-            running = sale.state in RUNNING_STATES
-            due = now_ms + (_LOOK_AGAIN_MS if running else _LOOK_AGAIN_FINISHED_MS)
             expired = await self.store.expire_due(*place, self.batch_max)
-            did.expired += expired.count
-            did.more |= expired.count == self.batch_max
-            if expired.next_deadline_ms is not None:
-                due = min(due, expired.next_deadline_ms)
-        self._due_ms[sale.id, lane] = due
+            ended = expired.count
+            did.expired += ended
+            due = min(due, expired.next_deadline_ms or due)
+        more = ended == self.batch_max
+        did.more |= more
+        # What is left over is due whatever a clock says that is read anew between two visits.
+        self._due_ms[sale.id, lane] = _AT_ONCE if more else due
 
     async def _retire(self, sale: TendedSale, did: Tended) -> set[int]:
         """Remove the lanes once nothing hangs on any of them; those that stay are returned.

@@ -132,7 +132,9 @@ class Timekeeper:
         self.progress.passes += 1
         repairing = loop.time() - self._repaired_at >= REPAIR_SECONDS
         if repairing:
-            self._clock = (loop.time(), await self._store.now_ms())
+            redis_ms = await self._store.now_ms()
+            # Ours is read last: however slow the answer was, no sale may be closed before its time.
+            self._clock = (loop.time(), redis_ms)
         now_ms = self._now_ms()
         # Every pass asks this session something first: one that lost it stops here.
         await self._record_openings(session, now_ms)

@@ -96,6 +96,20 @@ async def test_looks_at_a_lane_only_when_something_can_be_due(shop: Shop, monkey
     assert calls == [1, 1, 2, 2, 3], "after a second, and after the clock was put back"
 
 
+async def test_a_slow_answer_does_not_put_the_clock_forward(shop: Shop, monkeypatch):
+    """A sale would be closed before its end."""
+    now_ms = shop.store.now_ms
+
+    async def slow() -> int:
+        await asyncio.sleep(0.2)
+        return await now_ms()
+
+    monkeypatch.setattr(shop.store, "now_ms", slow)
+    async with acting(shop) as (keeper, act):
+        await act()
+        assert keeper._now_ms() <= await now_ms()
+
+
 async def test_ends_the_holds_of_a_cancelled_sale(shop: Shop):
     sale = await shop.scheduled()
     await shop.hold(sale, 5)
