@@ -148,6 +148,8 @@ class Connection(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's contract, not aiohttp's
         """Keep the connection while a client that asks no more is still owed answers."""
         self._asked_all = True
+        # Where the last answer was written a moment ago, only the next turn of the loop shows it.
+        self._loop.call_soon(self._end_if_idle)
         waiter, request = self._waiter, self._current_request
         return (
             self._gone is None
@@ -155,6 +157,10 @@ class Connection(RequestHandler):
             and (request is None or request.content.is_eof())
             and all(payload.is_eof() for _, payload in self._messages)
         )
+
+    def _end_if_idle(self) -> None:
+        if self._waiter is not None and not self._waiter.done() and not self._messages:
+            self.force_close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 
@@ -172,6 +174,32 @@ async def test_who_asks_no_more_still_reads_a_quick_answer(busy, behind: bytes) 
     assert read.count(b"HTTP/1.1 200") == 1 + bool(behind)
     assert read.index(b"first") > 0
     writer.close()
+
+
+async def test_who_leaves_is_forgotten_at_once() -> None:
+    """On the loop that serves in production; a connection kept would count against the bound."""
+    assert await asyncio.to_thread(uvloop.run, hurried()) == {200}
+
+
+async def hurried() -> set[int]:
+    bound = Limits(keepalive_seconds=60, connections_max=500, stop_seconds_max=1)
+    async with running(bound) as (_, port):
+        rounds = await asyncio.gather(*(asyncio.to_thread(hurry, port) for _ in range(4)))
+        return set().union(*rounds)
+
+
+def hurry(port: int) -> set[int]:
+    """Ask again and again, 20 at a time, and leave: every second one without its answer."""
+    told = set()
+    for _ in range(100):
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        for client in clients:
+            client.sendall(PLAIN)
+        for number, client in enumerate(clients):
+            if number % 2:
+                told.add(int(client.recv(4096)[9:12]))
+            client.close()
+    return told
 
 
 async def test_what_is_refused_early_is_answered_legibly(busy) -> None:
