@@ -137,3 +137,4 @@ async def test_a_retired_sale_keeps_nobody_in_memory(shop: Shop, board: Board, s
     assert retired.desks[0].follower.known is None
     store.gate.set()
     assert (await waiting).status is Status.SALE_OVER, "who waits in the old ones is answered"
+    await listing.desks[0].stop()
