@@ -70,6 +70,11 @@ class Connection(RequestHandler):
         #: Done once the connection is lost; there only while somebody waits for that.
         self._gone: asyncio.Future[None] | None = None
 
+    async def start(self) -> None:
+        """Serve the connection, unless it is gone already: turned away, or reset at once."""
+        if self._manager is not None:
+            await super().start()
+
     def data_received(self, data: bytes) -> None:
         """Feed the parser; start the clock on a head that did not come whole, the rare case."""
         heads = self._request_count
