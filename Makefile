@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
+# Tests mostly wait; each worker has servers of its own, but given ones cannot be shared.
+WORKERS := -n 3 --dist loadfile
 
 .PHONY: setup demo up test check format bench loadtest clean
 
@@ -23,7 +25,7 @@ up: setup
 	@$(BIN)/flashsale up $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(if $(FLASHSALE_TEST_REDIS_URL)$(FLASHSALE_TEST_POSTGRES_DSN),,$(WORKERS)) $(ARGS)
 
 check: setup
 	@$(BIN)/ruff format --check .
