@@ -56,7 +56,7 @@ class Size:
 FULL = Size(
     rounds=5, seconds=5, settled_rounds=3, settled_orders=150_000, launch_units=LAUNCH_UNITS
 )
-QUICK = Size(rounds=2, seconds=2, settled_rounds=1, settled_orders=40_000, launch_units=30_000)
+QUICK = Size(rounds=2, seconds=2, settled_rounds=1, settled_orders=100_000, launch_units=30_000)
 
 
 async def run(size: Size, say: Console) -> list[Figure]:

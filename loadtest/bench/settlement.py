@@ -12,6 +12,7 @@ from flashsale.domain.identity import order_hash
 from flashsale.reservation.replies import Request
 from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.worker import SettlementWorker
+from flashsale.wiring.running import quiet_collector
 from loadtest.bench.stage import Stage, median
 
 #: As many orders in an entry as a busy web process gathers.
@@ -39,6 +40,7 @@ async def measure(stage: Stage, rounds: int, orders: int) -> Rates:
 
         worker = SettlementWorker(pool, redis, "bench", give_back=nothing, trim=nothing)
         await worker.settle_available()
+        quiet_collector()  # as every settlement process does at its start
         for number in range(rounds + 1):
             sale = await stage.sale(orders)
             await _fill(store, sale, orders)
