@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from flashsale.domain.stock import Stock
-from flashsale.reservation.errors import StoreUnavailableError
+from flashsale.reservation.answered import answered
 from flashsale.reservation.keys import SETTLEMENT_GROUP, LaneKeys, lane_keys
 from flashsale.reservation.server import RedisServerFacts, server_facts, unix_ms
 
@@ -79,7 +79,7 @@ class LaneInspector:
         if max(len(orders), len(buyers)) > NAMES_MAX:
             raise ValueError(f"ask for at most {NAMES_MAX} names at once")
         keys = lane_keys(sale, lane)
-        async with _answered():
+        with answered():
             late_ms = unix_ms(await self._redis.time()) - overdue_ms
             replies = await self._transact(keys, orders, buyers, late_ms)
         return _lane_state(replies, orders, buyers)
@@ -111,15 +111,16 @@ class LaneInspector:
     ) -> tuple[list[str | None], list[int | None]]:
         """Records and counts in one round trip, not necessarily of one instant."""
         keys = lane_keys(sale, lane)
-        async with _answered(), self._redis.pipeline(transaction=False) as together:
-            together.hmget(keys.holds, ["", *orders])
-            together.hmget(keys.buyers, ["", *buyers])
-            records, units = await together.execute()
+        with answered():
+            async with self._redis.pipeline(transaction=False) as together:
+                together.hmget(keys.holds, ["", *orders])
+                together.hmget(keys.buyers, ["", *buyers])
+                records, units = await together.execute()
         return records[1:], [None if count is None else _number(count) for count in units[1:]]
 
     async def entries(self, sale: str, lane: int, start: str, count: int) -> list[RawEntry]:
         """At most `count` entries from `start` (`-`, an id, or `(` and an id: behind it)."""
-        async with _answered():
+        with answered():
             raw = await self._redis.execute_command(  # type: ignore[no-untyped-call]
                 "XRANGE", lane_keys(sale, lane).events, start, "+", "COUNT", count,
                 **{NEVER_DECODE: True},
@@ -131,7 +132,7 @@ class LaneInspector:
 
     async def server(self) -> RedisServerFacts:
         """Which server this is, what it promises, its memory and its clock."""
-        async with _answered():
+        with answered():
             return await server_facts(self._redis)
 
 
@@ -150,14 +151,6 @@ async def inspector_of(url: str, *, timeout_ms: int) -> AsyncIterator[LaneInspec
         socket_connect_timeout=timeout_ms / 1000,
     ) as redis:
         yield LaneInspector(redis)
-
-
-@contextlib.asynccontextmanager
-async def _answered() -> AsyncIterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise StoreUnavailableError(f"Redis did not answer: {error}") from error
 
 
 def _lane_state(

@@ -19,6 +19,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from flashsale.reservation.answered import no_answer
 from flashsale.reservation.errors import ScriptError, StoreUnavailableError
 from flashsale.reservation.links import Links
 
@@ -118,7 +119,7 @@ class ScriptRunner:
                 await self._links.call("SCRIPT", "LOAD", script.source)
                 reply = await self._evaluate(script, keys, args)
         except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
-            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+            raise no_answer(error) from error
         except ResponseError as error:
             # redis-py takes the code off a message that it has a class for.
             if isinstance(error, _NOT_NOW) or str(error).startswith(("MISCONF", "BUSY")):

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from flashsale.domain.events import EventKind
 from flashsale.domain.outcomes import Decision, Hold, Status
 from flashsale.domain.sales import Terms
 from flashsale.domain.stock import Stock
-from flashsale.reservation.errors import LaneLostError, ScriptError, StoreUnavailableError
+from flashsale.reservation.answered import answered
+from flashsale.reservation.errors import LaneLostError, ScriptError
 from flashsale.reservation.keys import lane_keys
 from flashsale.reservation.links import Links
 from flashsale.reservation.replies import (
@@ -72,24 +72,21 @@ class ReservationStore:
         self, sale: str, lane: int, epoch: int, terms: Terms, capacities: Sequence[int]
     ) -> Status:
         """Arm a lane, or give it new terms: OPENED, UPDATED, ALREADY, ILLEGAL, FOREIGN_EPOCH."""
-        keys = lane_keys(sale, lane)
-        arguments = [epoch, terms.starts_at_ms, terms.ends_at_ms, terms.buyer_limit, terms.hold_ms]
-        return _status(
-            await self._runner.run(
-                "open_sale",
-                (keys.meta, keys.stock, keys.events),
-                [*arguments, len(capacities), *capacities],
-            )
-        )
+        return await self._open(sale, lane, epoch, terms, [len(capacities), *capacities])
 
     async def renew_terms(
         self, sale: str, lane: int, epoch: int, terms: Terms, items: int
     ) -> Status:
         """New terms for a lane that is there: UPDATED, ALREADY, ILLEGAL, MISSING_LANE."""
+        return await self._open(sale, lane, epoch, terms, [items])
+
+    async def _open(
+        self, sale: str, lane: int, epoch: int, terms: Terms, stock: Sequence[int]
+    ) -> Status:
         keys = lane_keys(sale, lane)
         arguments = [epoch, terms.starts_at_ms, terms.ends_at_ms, terms.buyer_limit, terms.hold_ms]
         reply = await self._runner.run(
-            "open_sale", (keys.meta, keys.stock, keys.events), [*arguments, items]
+            "open_sale", (keys.meta, keys.stock, keys.events), [*arguments, *stock]
         )
         return _status(reply)
 
@@ -224,39 +221,29 @@ class ReservationStore:
 
     async def find_holds(self, sale: str, lane: int, orders: Sequence[str]) -> list[Hold | None]:
         """Likewise of several orders, in their order; at least one."""
-        try:
+        with answered():
             records = await self._redis.hmget(lane_keys(sale, lane).holds, list(orders))
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
         return [None if record is None else parse_hold(str(record)) for record in records]
 
     async def buyers(self, sale: str, lane: int) -> set[str]:
         """Everyone who ever held something here: all who did at the call's start, maybe more."""
         names: set[str] = set()
-        try:
+        with answered():
             async for name, _ in self._redis.hscan_iter(lane_keys(sale, lane).buyers, count=1000):
                 names.add(name)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
         return names
 
     async def ping(self) -> None:
         """Return once Redis answers; StoreUnavailableError where it does not."""
-        try:
+        with answered():
             await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
 
     async def now_ms(self) -> int:
         """Redis' clock, Unix milliseconds: the one that decides windows and deadlines."""
-        try:
+        with answered():
             return unix_ms(await self._redis.time())
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
 
     async def server(self) -> RedisServerFacts:
         """Version, durability settings, memory and clock of the server."""
-        try:
+        with answered():
             return await server_facts(self._redis)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailableError(f"Redis did not answer: {error}") from error
