@@ -22,10 +22,9 @@ from flashsale.orders.service import OrderDesk
 from flashsale.orders.values import Placed, Refusal
 from flashsale.web.api.public import public_sale
 from flashsale.web.auth import Access
-from flashsale.web.body import parse_order_body, read_body
-from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, ProblemError, refuse
+from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, refuse
 from flashsale.web.fast import fast
-from flashsale.web.idempotency import idempotency_key
+from flashsale.web.inputs import order_request
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import COMMON_HEADERS
 from flashsale.web.render import SHARED_BRIEFLY, entity_tag, has_already, lasting, refusal
@@ -199,13 +198,7 @@ class HotRoutes:
         return _parts(problem)
 
     async def _place(self, request: web.BaseRequest, sale: str) -> Placed | Refusal:
-        headers = request.headers
-        buyer = await self._access.buyer(headers)
-        key = idempotency_key(headers)
-        if isinstance(key, Problem):
-            raise ProblemError(key)
-        body = parse_order_body(await read_body(request))
-        if isinstance(body, Problem):
-            raise ProblemError(body)
+        buyer = await self._access.buyer(request.headers)
+        key, body = await order_request(request)
         listing = await self._listed(sale)
         return await self._desk.place(listing, buyer, key, body.sku, body.quantity)

@@ -7,13 +7,26 @@ import re
 from aiohttp import web
 
 from flashsale.domain.identity import SALE_ID_LENGTH, split_order_id
-from flashsale.web.errors import invalid, refuse
+from flashsale.web.body import OrderBody, parse_order_body, read_body
+from flashsale.web.errors import Problem, ProblemError, invalid, refuse
+from flashsale.web.idempotency import idempotency_key
 from flashsale.web.schemas import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageQuery
 
 ID_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 
 _CURSOR_MAX_CHARACTERS = 200
 _REVISION = re.compile(r'"([0-9]{1,9})"', re.ASCII)
+
+
+async def order_request(request: web.BaseRequest) -> tuple[str, OrderBody]:
+    """The idempotency key and the body of an order; ProblemError where one is refused."""
+    key = idempotency_key(request.headers)
+    if isinstance(key, Problem):
+        raise ProblemError(key)
+    body = parse_order_body(await read_body(request))
+    if isinstance(body, Problem):
+        raise ProblemError(body)
+    return key, body
 
 
 def page_query(request: web.Request) -> PageQuery:

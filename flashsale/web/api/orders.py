@@ -7,11 +7,9 @@ from aiohttp import web
 from flashsale.orders.values import OrderView, Refusal
 from flashsale.web import render
 from flashsale.web.auth import BUYER
-from flashsale.web.body import parse_order_body, read_body
 from flashsale.web.deps import DEPS
-from flashsale.web.errors import Problem, ProblemError, refuse
-from flashsale.web.idempotency import idempotency_key
-from flashsale.web.inputs import order_cursor, page_query, sale_in_path
+from flashsale.web.errors import ProblemError, refuse
+from flashsale.web.inputs import order_cursor, order_request, page_query, sale_in_path
 from flashsale.web.render import json_response
 
 
@@ -19,12 +17,7 @@ async def place_order(request: web.Request) -> web.Response:
     """Place an order; a retry with the same key and body meets the same order."""
     # The hot route answers the same, by the same functions, for everyone who names a likely id.
     deps = request.app[DEPS]
-    key = idempotency_key(request.headers)
-    if isinstance(key, Problem):
-        raise ProblemError(key)
-    body = parse_order_body(await read_body(request))
-    if isinstance(body, Problem):
-        raise ProblemError(body)
+    key, body = await order_request(request)
     listing = await deps.desk.board.listing(sale_in_path(request))
     if listing is None:
         raise refuse("unknown_sale")
