@@ -17,22 +17,37 @@ class EventKind(StrEnum):
     """The first field of an event line. Order kinds come first, sale kinds after them."""
 
     RESERVED = "R"
+    PAYING = "P"
+    DECLINED = "D"
+    PAID = "S"
+    DEPOSIT_PAID = "E"
+    SKU_CHANGED = "M"
     EXPIRED = "X"
     CANCELLED = "C"
     REJECTED = "J"
+    REFUNDED = "F"
+    FORFEITED = "L"
     OPENED = "open"
     PAUSED = "pause"
     RESUMED = "resume"
     CLOSED = "close"
     SUPPLIED = "supply"
+    ITEM_ADDED = "item"
 
 
 #: The order state an order event leads to in Postgres; a reservation arrives there as confirmed.
 STATE_OF_KIND = {
     EventKind.RESERVED: OrderState.CONFIRMED,
+    EventKind.PAYING: OrderState.PAYING,
+    EventKind.DECLINED: OrderState.CONFIRMED,
+    EventKind.PAID: OrderState.PAID,
+    EventKind.DEPOSIT_PAID: OrderState.DEPOSIT_PAID,
+    EventKind.SKU_CHANGED: OrderState.DEPOSIT_PAID,
     EventKind.EXPIRED: OrderState.EXPIRED,
     EventKind.CANCELLED: OrderState.CANCELLED,
     EventKind.REJECTED: OrderState.REJECTED,
+    EventKind.REFUNDED: OrderState.REFUNDED,
+    EventKind.FORFEITED: OrderState.FORFEITED,
 }
 
 

@@ -15,6 +15,11 @@ class Status(StrEnum):
     RESERVED = "RESERVED"
     REPLAYED = "REPLAYED"
     RELEASED = "RELEASED"
+    PAYING = "PAYING"
+    DECLINED = "DECLINED"
+    CAPTURED = "CAPTURED"
+    RETURNED = "RETURNED"
+    CHANGED = "CHANGED"
     OPENED = "OPENED"
     UPDATED = "UPDATED"
     DONE = "DONE"
@@ -31,6 +36,7 @@ class Status(StrEnum):
     SOLD_OUT = "SOLD_OUT"
     # Refusals of the other scripts
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
+    OVERDUE = "OVERDUE"
     BELOW_LIVE = "BELOW_LIVE"
     ILLEGAL = "ILLEGAL"
     BUSY_LANE = "BUSY_LANE"
@@ -40,9 +46,14 @@ class Status(StrEnum):
 #: The letter a hold's record carries for its state, and the order state it means.
 HOLD_STATES = {
     "R": OrderState.RESERVED,
+    "P": OrderState.PAYING,
+    "S": OrderState.PAID,
+    "E": OrderState.DEPOSIT_PAID,
     "X": OrderState.EXPIRED,
     "C": OrderState.CANCELLED,
     "J": OrderState.REJECTED,
+    "F": OrderState.REFUNDED,
+    "L": OrderState.FORFEITED,
 }
 
 

@@ -1,0 +1,1 @@
+"""The sandbox: a small real payment provider for trying things out. Knows nothing of the engine."""

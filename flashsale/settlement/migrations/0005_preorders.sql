@@ -1,0 +1,3 @@
+-- Pre-orders: lots, allocations, balances and promised dates.
+
+SELECT 1;

@@ -1,0 +1,1 @@
+"""Outbound webhooks: what merchants asked to hear of. Never decides anything."""
