@@ -111,6 +111,9 @@ CREATE TABLE outbox (
     kind text NOT NULL,
     subject text COLLATE "C" NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
+    -- Counts the wishing: a row is deleted only as it was when the work on it began, so that a
+    -- wish made meanwhile is not lost.
+    wishes integer NOT NULL DEFAULT 1,
     due_at timestamptz NOT NULL DEFAULT now(),
     last_error text,
     created_at timestamptz NOT NULL DEFAULT now(),
