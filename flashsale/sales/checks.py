@@ -5,22 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from flashsale.domain.money import AMOUNT_MAX
-from flashsale.domain.sales import SaleState
+from flashsale.domain.money import AMOUNT_MAX, Money
+from flashsale.domain.sales import SaleKind, SaleState
 from flashsale.domain.stock import SUPPLY_MAX
 from flashsale.sales.errors import FieldError, UnsafeEditError, ValidationFailedError
-from flashsale.sales.forms import ItemForm, MoneyForm, SaleForm, SalePatch, SupplyForm, pointer
-from flashsale.sales.values import SaleFacts, instant
+from flashsale.sales.forms import (
+    ITEMS_MAX,
+    ItemForm,
+    MoneyForm,
+    SaleForm,
+    SalePatch,
+    SupplyForm,
+    pointer,
+)
+from flashsale.sales.promises import (
+    check_deposit,
+    check_promises,
+    form_of_cancellation,
+    form_of_preorder,
+)
+from flashsale.sales.values import ItemFacts, SaleFacts, instant
 
 #: How far a merchant's clock may be behind ours before an instant counts as past.
 CLOCK_DIFFERENCE_MAX = timedelta(seconds=2)
 
+_TOO_DEAR = "An order of per_buyer_limit units would cost more than 2^53 - 1."
 _NOT_YET = "Not available yet."
+_KINDS = frozenset({SaleKind.LAUNCH, SaleKind.PREORDER})
+_AHEAD = frozenset(
+    {
+        *("name", "starts_at", "ends_at", "per_buyer_limit", "hold_seconds", "published_supply"),
+        *("cancellation", "preorder"),
+    }
+)
 _EDITS = {
     SaleState.DRAFT: frozenset(SalePatch.model_fields),
-    SaleState.SCHEDULED: frozenset(
-        {"name", "starts_at", "ends_at", "per_buyer_limit", "hold_seconds", "published_supply"}
-    ),
+    # Nobody has ordered yet; whoever orders is kept to what stood there then.
+    SaleState.SCHEDULED: _AHEAD,
     SaleState.OPEN: frozenset({"name", "ends_at", "per_buyer_limit", "published_supply"}),
     SaleState.PAUSED: frozenset({"name", "ends_at", "per_buyer_limit", "published_supply"}),
     SaleState.CLOSED: frozenset[str](),
@@ -37,7 +58,7 @@ def check_sale(
     """
     named = frozenset(SaleForm.model_fields) if named is None else named
     errors = [*_times(form, now, named), *_limits(form, named, hold_seconds_min)]
-    errors += [*_unavailable(form), *_items(form)]
+    errors += [*_unavailable(form), *_items(form), *check_promises(form)]
     if errors:
         raise ValidationFailedError(errors)
 
@@ -74,25 +95,13 @@ def _items(form: SaleForm) -> Iterator[FieldError]:
         if item.price.amount * form.per_buyer_limit > AMOUNT_MAX:
             yield FieldError(
                 pointer("items", number, "price", "amount"),
-                "An order of per_buyer_limit units would cost more than 2^53 - 1.",
+                _TOO_DEAR,
             )
-        if item.deposit is not None:
-            yield _deposit(pointer("items", number, "deposit"), item)
-
-
-def _deposit(at: str, item: ItemForm) -> FieldError:
-    deposit, price = item.deposit, item.price
-    assert deposit is not None
-    if deposit.currency != price.currency:
-        return FieldError(f"{at}/currency", "Must be the price's currency.")
-    if not 0 < deposit.amount <= price.amount:
-        return FieldError(f"{at}/amount", "Must be more than 0 and at most the price.")
-    return FieldError(at, _NOT_YET)
 
 
 def _unavailable(form: SaleForm) -> Iterator[FieldError]:
     """What the contract names and this engine does not do yet: refused, never stored unkept."""
-    if form.kind != "launch":
+    if form.kind not in _KINDS:
         yield FieldError("/kind", _NOT_YET)
     if form.admission.mode != "open":
         yield FieldError("/admission/mode", _NOT_YET)
@@ -138,6 +147,19 @@ def check_supply(form: SupplyForm, now: datetime, ends_at: datetime) -> None:
         raise ValidationFailedError(errors)
 
 
+def check_new_item(form: ItemForm, sale: SaleFacts) -> None:
+    """Raise ValidationFailedError where a SKU does not fit into a sale that is under way."""
+    errors = [*check_deposit("", form, sale.kind)]
+    if form.price.currency != sale.items[0].price.currency:
+        errors.append(FieldError("/price/currency", "All prices share one currency."))
+    if form.price.amount * sale.per_buyer_limit > AMOUNT_MAX:
+        errors.append(FieldError("/price/amount", _TOO_DEAR))
+    if len(sale.items) >= ITEMS_MAX:
+        errors.append(FieldError("/sku", f"A sale has at most {ITEMS_MAX} items."))
+    if errors:
+        raise ValidationFailedError(errors)
+
+
 def form_of(sale: SaleFacts) -> SaleForm:
     """The form that would create the sale as it stands; an edit is made on it."""
     return SaleForm(
@@ -145,19 +167,28 @@ def form_of(sale: SaleFacts) -> SaleForm:
         kind=sale.kind.value,
         starts_at=instant(sale.starts_at_ms),
         ends_at=instant(sale.ends_at_ms),
-        items=[
-            ItemForm(
-                sku=item.sku,
-                name=item.name,
-                price=MoneyForm(amount=item.price.amount, currency=item.price.currency),
-                supply=item.capacity,
-                ships_at=None if item.ships_at_ms is None else instant(item.ships_at_ms),
-            )
-            for item in sale.items
-        ],
+        items=[form_of_item(item) for item in sale.items],
         per_buyer_limit=sale.per_buyer_limit,
         hold_seconds=sale.hold_seconds,
+        cancellation=form_of_cancellation(sale.cancellation),
+        preorder=form_of_preorder(sale.preorder),
         published_supply=sale.published_supply,
         lanes=sale.lanes,
         durability=sale.durability,
     )
+
+
+def form_of_item(item: ItemFacts) -> ItemForm:
+    """The form that would give a sale this item."""
+    return ItemForm(
+        sku=item.sku,
+        name=item.name,
+        price=_money(item.price),
+        supply=item.capacity,
+        deposit=None if item.deposit is None else _money(item.deposit),
+        ships_at=None if item.ships_at_ms is None else instant(item.ships_at_ms),
+    )
+
+
+def _money(money: Money) -> MoneyForm:
+    return MoneyForm(amount=money.amount, currency=money.currency)

@@ -44,6 +44,10 @@ async def enact(pool: Pool, store: ReservationStore, sale: SaleFacts) -> int:
         snapshot = await store.snapshot(sale.id, lane)
         if snapshot.epoch != sale.epoch:
             raise LaneLostError(Status.FOREIGN_EPOCH.value)
+        if sale.state in RUNNING_STATES and len(snapshot.stock) < len(sale.items):
+            await _add_items(pool, store, sale, lane, len(snapshot.stock))
+            snapshot = await store.snapshot(sale.id, lane)
+            changed += 1
         changed += await _align(store, sale, lane, snapshot)
     return changed
 
@@ -56,10 +60,10 @@ async def bring_in_line(pool: Pool, store: ReservationStore, sale_id: str) -> Sa
     told = None
     for _ in range(_LOOKS_MAX):
         sale = await queries.find_sale(pool, sale_id)
-        if sale is None or (sale.state, sale.terms) == told:
+        if sale is None or (sale.state, sale.terms, len(sale.items)) == told:
             return sale
         await enact(pool, store, sale)
-        told = (sale.state, sale.terms)
+        told = (sale.state, sale.terms, len(sale.items))
     return await queries.find_sale(pool, sale_id)
 
 
@@ -75,6 +79,22 @@ async def _arm(pool: Pool, store: ReservationStore, sale: SaleFacts) -> None:
         if status is Status.FOREIGN_EPOCH:
             raise LaneLostError(status.value)
     await queries.mark_armed(pool, sale.id)
+
+
+async def _add_items(
+    pool: Pool, store: ReservationStore, sale: SaleFacts, lane: int, first: int
+) -> None:
+    """Tell a lane of items that came after it was armed.
+
+    Each gets its share of what the item was given at first: waves that came since name the item
+    themselves, and are told on their own.
+    """
+    units = await queries.first_supply(pool, sale.id, first)
+    for item, given in enumerate(units, start=first):
+        share = split(given, sale.lanes)[lane]
+        status = await store.add_item(sale.id, lane, sale.epoch, item, share)
+        if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH}:
+            raise LaneLostError(status.value)
 
 
 async def _align(

@@ -14,6 +14,7 @@ from flashsale.domain.lanes import LANES_MAX
 from flashsale.domain.money import AMOUNT_MAX
 from flashsale.domain.stock import SUPPLY_MAX
 from flashsale.sales.errors import FieldError, ValidationFailedError
+from flashsale.sales.wording import sentence
 
 ITEMS_MAX = 100  # the scripts' own bound
 NAME_MAX_CHARACTERS = 200
@@ -21,6 +22,9 @@ SKU_MAX_CHARACTERS = 64
 REASON_MAX_CHARACTERS = 200
 HOLD_SECONDS_MAX = 604_800  # a week; longer is a pre-order's business, not a hold's
 RATE_PER_SECOND_MAX = 1_000_000
+HOURS_MIN, HOURS_MAX = 0.001, 8_784  # seconds for those who rehearse a campaign; a leap year
+DAYS_MAX = 366
+CANCEL_MINUTES_MAX = 527_040  # a leap year
 POINTER_MAX_CHARACTERS = 200
 
 _RFC3339 = re.compile(
@@ -71,6 +75,7 @@ Reason = Annotated[str, Field(max_length=REASON_MAX_CHARACTERS), AfterValidator(
 BuyerLimit = Annotated[Integer, Field(ge=1, le=SUPPLY_MAX)]
 HoldSeconds = Annotated[Integer, Field(ge=1, le=HOLD_SECONDS_MAX)]
 Lanes = Annotated[Integer, Field(ge=1, le=LANES_MAX)]
+Hours = Annotated[float, Field(ge=HOURS_MIN, le=HOURS_MAX)]
 Kind = Literal["launch", "preorder", "draw"]
 Durability = Literal["strict", "relaxed"]
 
@@ -116,6 +121,37 @@ class RegistrationForm(Form):
     required: bool
 
 
+class CancellationForm(Form):
+    """What a buyer who has paid may do: within so many minutes of it, or until it is shipped."""
+
+    paid: Literal["refund", "refused"] = "refund"
+    within_minutes: Annotated[Integer, Field(ge=1, le=CANCEL_MINUTES_MAX)] | None = None
+
+
+class BalanceForm(Form):
+    """When the rest of a pre-order is due: so long after its allocation, or by a date for all.
+
+    `reminder_hours` before it is due the buyer is reminded; then saved deposits are charged every
+    `retry_hours` for `grace_hours`.
+    """
+
+    mode: Literal["on_allocation", "by_date"] = "on_allocation"
+    opens_at: Instant | None = None
+    due_at: Instant | None = None
+    window_hours: Hours | None = None
+    grace_hours: Hours = 72
+    retry_hours: Hours = 24
+    reminder_hours: Annotated[float, Field(ge=0, le=HOURS_MAX)] | None = None
+
+
+class PreorderForm(Form):
+    """What becomes of a deposit; a moved ship date frees its buyer for `free_cancel_days`."""
+
+    balance: BalanceForm = BalanceForm()
+    on_default: Literal["forfeit", "refund"] = "refund"
+    free_cancel_days: Annotated[float, Field(ge=0, le=DAYS_MAX)] = 14
+
+
 Items = Annotated[list[ItemForm], Field(min_length=1, max_length=ITEMS_MAX)]
 
 
@@ -131,13 +167,15 @@ class SaleForm(Form):
     hold_seconds: HoldSeconds
     admission: AdmissionForm = AdmissionForm(mode="open")
     registration: RegistrationForm | None = None
+    cancellation: CancellationForm = CancellationForm()
+    preorder: PreorderForm | None = None
     published_supply: bool = False
     lanes: Lanes = 1
     durability: Durability = "strict"
 
 
 class SalePatch(Form):
-    """An edit: only what is named changes. `null` is for `registration` alone."""
+    """An edit: only what is named changes. `null` takes a `registration` or `preorder` away."""
 
     name: Name | SkipJsonSchema[None] = None
     kind: Kind | SkipJsonSchema[None] = None
@@ -148,9 +186,14 @@ class SalePatch(Form):
     hold_seconds: HoldSeconds | SkipJsonSchema[None] = None
     admission: AdmissionForm | SkipJsonSchema[None] = None
     registration: RegistrationForm | None = None
+    cancellation: CancellationForm | SkipJsonSchema[None] = None
+    preorder: PreorderForm | None = None
     published_supply: bool | SkipJsonSchema[None] = None
     lanes: Lanes | SkipJsonSchema[None] = None
     durability: Durability | SkipJsonSchema[None] = None
+
+
+NULLABLE = frozenset({"registration", "preorder"})
 
 
 class SupplyForm(Form):
@@ -170,17 +213,19 @@ def parse_form(form: type[_Form], body: Mapping[str, Any]) -> _Form:
     try:
         parsed = form.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
         raise ValidationFailedError(
             [
-                FieldError(pointer(*each["loc"]), _sentence(each["type"], each["msg"]))
+                FieldError(
+                    pointer(*each["loc"]), sentence(each["type"], each["msg"], each.get("ctx", {}))
+                )
                 for each in found
             ]
         ) from None
     if isinstance(parsed, SalePatch):
         nulls = [
             name
-            for name in sorted(parsed.model_fields_set - {"registration"})
+            for name in sorted(parsed.model_fields_set - NULLABLE)
             if getattr(parsed, name) is None
         ]
         if nulls:
@@ -195,8 +240,3 @@ def pointer(*steps: str | int) -> str:
     escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in steps)
     whole = "".join(f"/{step}" for step in escaped)[:POINTER_MAX_CHARACTERS]
     return whole.encode(errors="replace").decode()
-
-
-def _sentence(kind: str, message: str) -> str:
-    known = {"missing": "This field is required.", "extra_forbidden": "There is no such field."}
-    return known.get(kind, message if message.endswith(".") else f"{message}.")

@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -21,7 +21,8 @@ from flashsale.domain.orders import LIVE_STATES
 from flashsale.domain.sales import SaleKind, SaleState
 from flashsale.sales.errors import FieldError, ValidationFailedError
 from flashsale.sales.forms import ItemForm, SaleForm
-from flashsale.sales.values import ItemFacts, SaleFacts, Supply, SupplyState
+from flashsale.sales.promises import preorder_of, read_cancellation, stored_cancellation
+from flashsale.sales.values import ItemFacts, PreorderTerms, SaleFacts, Supply, SupplyState
 from flashsale.sql import load_queries
 
 SQL = load_queries(Path(__file__).with_name("queries.sql"))
@@ -53,18 +54,32 @@ async def running_sales(database: Database, limit: int) -> list[SaleFacts]:
 
 
 def _facts(row: Record) -> SaleFacts:
-    items = tuple(
-        ItemFacts(item, sku, name, Money(amount, currency), capacity, ships_at_ms)
-        for item, sku, name, amount, currency, capacity, ships_at_ms in json.loads(row["items"])
-    )
+    items = tuple(_item(*columns) for columns in json.loads(row["items"]))
+    preorder = row["preorder"]
     return SaleFacts(
         **{
             **row,
             "kind": SaleKind(row["kind"]),
             "state": SaleState(row["state"]),
             "items": items,
+            "cancellation": read_cancellation(json.loads(row["cancellation"])),
+            "preorder": None if preorder is None else PreorderTerms(**json.loads(preorder)),
         }
     )
+
+
+def _item(
+    item: int,
+    sku: str,
+    name: str,
+    amount: int,
+    currency: str,
+    capacity: int,
+    ships_at_ms: int | None,
+    deposit: int | None,
+) -> ItemFacts:
+    taken = None if deposit is None else Money(deposit, currency)
+    return ItemFacts(item, sku, name, Money(amount, currency), capacity, ships_at_ms, taken)
 
 
 async def page_of_ids(
@@ -116,6 +131,7 @@ async def edit_sale(pool: Pool, sale: SaleFacts, form: SaleForm, *, items: bool)
 
 
 def _columns(form: SaleForm) -> tuple[object, ...]:
+    preorder = preorder_of(form)
     return (
         form.name,
         form.starts_at,
@@ -126,19 +142,36 @@ def _columns(form: SaleForm) -> tuple[object, ...]:
         form.lanes,
         form.durability,
         form.kind,
+        json.dumps(stored_cancellation(form)),
+        None if preorder is None else json.dumps(asdict(preorder)),
     )
 
 
-async def _insert_items(connection: Transaction, sale_id: str, items: Sequence[ItemForm]) -> None:
+async def add_item(transaction: Transaction, sale: SaleFacts, form: ItemForm) -> None:
+    """Give a sale that is locked one more item, numbered behind those it has."""
+    await _insert_items(transaction, sale.id, [form], first=len(sale.items))
+    await transaction.execute(SQL["touch_sale"], sale.id)
+
+
+async def first_supply(database: Database, sale_id: str, first: int) -> list[int]:
+    """What the items from number `first` on were given when they were made, in their order."""
+    return [row["units"] for row in await database.fetch(SQL["first_supply"], sale_id, first)]
+
+
+async def _insert_items(
+    connection: Transaction, sale_id: str, items: Sequence[ItemForm], *, first: int = 0
+) -> None:
     await connection.execute(
         SQL["insert_items"],
         sale_id,
+        first,
         [item.sku for item in items],
         [item.name for item in items],
         [item.price.amount for item in items],
         [item.price.currency for item in items],
         [item.supply for item in items],
         [item.ships_at for item in items],
+        [None if item.deposit is None else item.deposit.amount for item in items],
     )
 
 

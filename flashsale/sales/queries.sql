@@ -9,11 +9,12 @@ SELECT
     s.per_buyer_limit, s.hold_seconds, s.published_supply, s.lanes, s.epoch, s.durability,
     s.revision, s.armed_at IS NOT NULL AS armed, s.retired_at IS NOT NULL AS retired,
     (extract(epoch FROM s.created_at) * 1000)::bigint AS created_at_ms,
+    s.cancellation, s.preorder,
     (
         SELECT json_agg(
             json_build_array(
                 i.item, i.sku, i.name, i.price_amount, i.price_currency, i.capacity,
-                (extract(epoch FROM i.ships_at) * 1000)::bigint
+                (extract(epoch FROM i.ships_at) * 1000)::bigint, i.deposit_amount
             ) ORDER BY i.item
         )
         FROM sale_items AS i WHERE i.sale_id = s.id
@@ -47,17 +48,26 @@ ORDER BY starts_at DESC, id DESC LIMIT $3;
 -- A draft; its items follow in the same transaction.
 INSERT INTO sales (
     id, merchant_id, name, starts_at, ends_at, per_buyer_limit, hold_seconds, published_supply,
-    lanes, durability, kind
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+    lanes, durability, kind, cancellation, preorder
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13::jsonb);
 
 -- name: insert_items
--- Numbered by their place in the form.
+-- Numbered by their place in the form, behind those that are there.
 INSERT INTO sale_items (
-    sale_id, item, sku, name, price_amount, price_currency, capacity, ships_at
+    sale_id, item, sku, name, price_amount, price_currency, capacity, ships_at, deposit_amount
 )
-SELECT $1, c.place - 1, c.sku, c.name, c.amount, c.currency, c.capacity, c.ships_at
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[])
-    WITH ORDINALITY AS c (sku, name, amount, currency, capacity, ships_at, place);
+SELECT $1, $2 + c.place - 1, c.sku, c.name, c.amount, c.currency, c.capacity, c.ships_at, c.deposit
+FROM unnest(
+    $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], $8::timestamptz[], $9::bigint[]
+) WITH ORDINALITY AS c (sku, name, amount, currency, capacity, ships_at, deposit, place);
+
+-- name: first_supply
+-- What items were given when they were made, before any wave or cut of supply.
+SELECT i.item, i.capacity - coalesce((
+    SELECT sum(s.quantity) FROM supplies AS s
+    WHERE s.sale_id = i.sale_id AND s.item = i.item AND s.applied_at IS NOT NULL
+), 0)::bigint AS units
+FROM sale_items AS i WHERE i.sale_id = $1 AND i.item >= $2 ORDER BY i.item;
 
 -- name: delete_items
 -- A draft's items are replaced as a whole, and with them what was supplied to them at once.
@@ -68,7 +78,8 @@ DELETE FROM sale_items WHERE sale_id = $1;
 -- Only the revision and the state that the rules were checked against.
 UPDATE sales SET
     name = $4, starts_at = $5, ends_at = $6, per_buyer_limit = $7, hold_seconds = $8,
-    published_supply = $9, lanes = $10, durability = $11, kind = $12, revision = revision + 1
+    published_supply = $9, lanes = $10, durability = $11, kind = $12,
+    cancellation = $13::jsonb, preorder = $14::jsonb, revision = revision + 1
 WHERE id = $1 AND revision = $2 AND state = $3
 RETURNING revision;
 

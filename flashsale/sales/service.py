@@ -9,17 +9,31 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from flashsale.domain.identity import sale_id_from
-from flashsale.domain.sales import SALE_TRANSITIONS, SaleAction, SaleState, transition
+from flashsale.domain.sales import (
+    RUNNING_STATES,
+    SALE_TRANSITIONS,
+    SaleAction,
+    SaleState,
+    transition,
+)
 from flashsale.reservation.errors import LaneLostError, StoreBusyError, StoreUnavailableError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales import errors, queries
-from flashsale.sales.checks import check_edit, check_sale, check_supply, form_of
+from flashsale.sales.checks import (
+    check_edit,
+    check_new_item,
+    check_sale,
+    check_supply,
+    form_of,
+    form_of_item,
+)
 from flashsale.sales.durability import durability_fault
 from flashsale.sales.effects import bring_in_line
-from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm
+from flashsale.sales.forms import ItemForm, SaleForm, SalePatch, SupplyForm
 from flashsale.sales.queries import Pool
 from flashsale.sales.supply import carry_out
 from flashsale.sales.values import Page, SaleFacts, Supply, SupplyState, instant, milliseconds
@@ -148,6 +162,30 @@ class SaleService:
     async def cancel(self, merchant_id: str, sale_id: str) -> SaleFacts:
         """Call the sale off; the timekeeper ends its live holds. Raises as `pause` does."""
         return await self._act(merchant_id, sale_id, SaleAction.CANCEL)
+
+    async def add_item(self, merchant_id: str, sale_id: str, form: ItemForm) -> SaleFacts:
+        """Sell one more SKU in a sale that is announced; the same form again changes nothing.
+
+        IllegalTransitionError on a draft, which is edited, and once the sale is over;
+        ValidationFailedError, EffectPendingError.
+        """
+        now_ms = milliseconds(self._clock())
+        await self.get(merchant_id, sale_id)
+        async with queries.sale_lock(self._pool, sale_id) as transaction:
+            sale = await queries.find_sale(transaction, sale_id)
+            assert sale is not None
+            known = sale.item_of(form.sku)
+            if known is not None:
+                (given, *_) = await queries.first_supply(transaction, sale_id, known.item)
+                if form_of_item(replace(known, capacity=given)) != form:
+                    fault = errors.FieldError("/sku", "Stands for another item already.")
+                    raise errors.ValidationFailedError([fault])
+            else:
+                if sale.visible_state(now_ms) not in RUNNING_STATES:
+                    raise errors.IllegalTransitionError
+                check_new_item(form, sale)
+                await queries.add_item(transaction, sale, form)
+        return await self._enact(sale_id)
 
     async def add_supply(
         self,

@@ -161,6 +161,7 @@ async def _tell(
 ) -> bool:
     """Whether a lane has taken a share, now or before; False where too few units are unsold."""
     status = await store.add_supply(sale.id, lane, sale.epoch, supply_id, item, share)
-    if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH}:
+    # A lane may be told of an item later than Postgres has it: its supply waits for that.
+    if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH, Status.UNKNOWN_SKU}:
         raise LaneLostError(status.value)
     return status in _TAKEN

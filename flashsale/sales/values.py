@@ -37,6 +37,40 @@ class ItemFacts:
     price: Money
     capacity: int
     ships_at_ms: int | None = None
+    deposit: Money | None = None
+
+    @property
+    def due_now(self) -> Money:
+        """What one unit costs at once: the deposit where one is taken, else the price."""
+        return self.deposit or self.price
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationTerms:
+    """Whether a buyer who has paid may cancel; `within_minutes` of the payment, None: any time."""
+
+    paid: Literal["refund", "refused"] = "refund"
+    within_minutes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreorderTerms:
+    """How a pre-order collects its balance, and what becomes of those who do not pay it.
+
+    `by_date`: payable from `opens_at_ms`, due at `due_at_ms` for everybody; `on_allocation`: due
+    `window_ms` after an order's allocation. `reminder_ms` before it is due the buyer is reminded;
+    from then on a saved deposit is charged every `retry_ms` for `grace_ms`, then `on_default`.
+    """
+
+    mode: Literal["on_allocation", "by_date"]
+    opens_at_ms: int | None
+    due_at_ms: int | None
+    window_ms: int
+    grace_ms: int
+    retry_ms: int
+    reminder_ms: int
+    on_default: Literal["forfeit", "refund"]
+    free_cancel_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +100,8 @@ class SaleFacts:
     armed: bool
     retired: bool
     created_at_ms: int
+    cancellation: CancellationTerms = CancellationTerms()
+    preorder: PreorderTerms | None = None
 
     @property
     def is_public(self) -> bool:
