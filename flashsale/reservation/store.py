@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from redis.asyncio import Redis
 
-from flashsale.domain.events import EventKind
 from flashsale.domain.outcomes import Decision, Hold, Status
 from flashsale.domain.sales import Terms
 from flashsale.domain.stock import Stock
 from flashsale.reservation.answered import answered
-from flashsale.reservation.errors import LaneLostError, ScriptError
 from flashsale.reservation.keys import lane_keys
 from flashsale.reservation.links import Links
+from flashsale.reservation.moves import Moves
 from flashsale.reservation.replies import (
+    STATUSES,
     Expired,
     LaneSnapshot,
-    Release,
     Request,
     Tail,
     TailEntry,
+    lane_status_of,
     parse_hold,
+    status_of,
 )
 from flashsale.reservation.scripts import Script, ScriptRunner
 from flashsale.reservation.server import RedisServerFacts, server_facts, unix_ms
 
 _COUNTERS = 5
-_STATUS = {status.value: status for status in Status}
 
 
-def _status(reply: Sequence[Any]) -> Status:
-    status = _STATUS[reply[0]]
-    if status is Status.BAD_ARGUMENT:
-        raise ScriptError(f"a script refused its arguments: {reply[1:]}")
-    return status
-
-
-def _lane_status(reply: Sequence[Any]) -> Status:
-    status = _status(reply)
-    if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH}:
-        raise LaneLostError(status.value)
-    return status
-
-
-class ReservationStore:
+class ReservationStore(Moves):
     """Every command that Redis takes, by sale, lane and epoch.
 
     Every method raises StoreUnavailableError where Redis did not answer. `Status` results include
@@ -88,7 +73,7 @@ class ReservationStore:
         reply = await self._runner.run(
             "open_sale", (keys.meta, keys.stock, keys.events), [*arguments, *stock]
         )
-        return _status(reply)
+        return status_of(reply)
 
     async def pause(self, sale: str, lane: int, epoch: int) -> Status:
         """Stop selling for a while: DONE, ALREADY, ILLEGAL."""
@@ -108,7 +93,7 @@ class ReservationStore:
     async def _set_state(self, script: str, sale: str, lane: int, epoch: int, state: str) -> Status:
         keys = lane_keys(sale, lane)
         reply = await self._runner.run(script, (keys.meta, keys.stock, keys.events), (epoch, state))
-        return _status(reply)
+        return status_of(reply)
 
     async def add_supply(
         self, sale: str, lane: int, epoch: int, supply: str, item: int, quantity: int
@@ -120,7 +105,7 @@ class ReservationStore:
             (keys.meta, keys.stock, keys.events, keys.supplies),
             (epoch, supply, item, quantity),
         )
-        return _status(reply)
+        return status_of(reply)
 
     async def reserve(
         self, sale: str, lane: int, epoch: int, requests: Sequence[Request]
@@ -130,36 +115,35 @@ class ReservationStore:
         for request in requests:
             arguments += request
         reply = await self._runner.run("reserve", lane_keys(sale, lane)[:6], arguments)
-        _lane_status(reply)
+        lane_status_of(reply)
         decisions = []
         for status, detail in zip(reply[3::2], reply[4::2], strict=True):
             if status == "REPLAYED":
                 decisions.append(Decision(Status.REPLAYED, hold=parse_hold(detail)))
             else:
-                decisions.append(Decision(_STATUS[status], detail))
+                decisions.append(Decision(STATUSES[status], detail))
         return decisions
 
-    async def release(
-        self, sale: str, lane: int, epoch: int, order: str, buyer: str, kind: EventKind
-    ) -> Release:
-        """End a hold early: RELEASED, ALREADY, ILLEGAL, UNKNOWN_ORDER, MISSING_LANE."""
+    async def add_item(self, sale: str, lane: int, epoch: int, item: int, capacity: int) -> Status:
+        """Another SKU, of the next number, with the lane's units of it: DONE, ALREADY, ILLEGAL."""
         keys = lane_keys(sale, lane)
-        reply = await self._runner.run("release", keys[:6], (epoch, order, buyer, kind.value))
-        status = _status(reply)
-        return Release(status, parse_hold(reply[1]) if len(reply) > 1 else None)
+        reply = await self._runner.run(
+            "add_item", (keys.meta, keys.stock, keys.events), (epoch, item, capacity)
+        )
+        return status_of(reply)
 
     async def expire_due(self, sale: str, lane: int, epoch: int, limit: int) -> Expired:
-        """End at most `limit` overdue holds."""
+        """End at most `limit` overdue holds and checkouts."""
         keys = lane_keys(sale, lane)
         reply = await self._runner.run("expire_due", keys[:6], (epoch, limit))
-        _lane_status(reply)
+        lane_status_of(reply)
         return Expired(reply[1], reply[2] or None)
 
     async def cancel_holds(self, sale: str, lane: int, epoch: int, limit: int) -> int:
         """End at most `limit` holds of a cancelled sale; how many were ended."""
         keys = lane_keys(sale, lane)
         reply = await self._runner.run("cancel_holds", keys[:6], (epoch, limit))
-        return int(reply[1]) if _lane_status(reply) is Status.DONE else 0
+        return int(reply[1]) if lane_status_of(reply) is Status.DONE else 0
 
     async def snapshot(self, sale: str, lane: int) -> LaneSnapshot:
         """All counters of a lane at one instant. Raises LaneLostError where it is not there."""
@@ -167,7 +151,7 @@ class ReservationStore:
         reply = await self._runner.run(
             "snapshot", (keys.meta, keys.stock, keys.holds, keys.deadlines, keys.events), ()
         )
-        _lane_status(reply)
+        lane_status_of(reply)
         counters = reply[14:]
         return LaneSnapshot(
             epoch=reply[1],
@@ -190,7 +174,7 @@ class ReservationStore:
         reply = await self._runner.run(
             "tail", (keys.meta, keys.stock, keys.events), (epoch, after, limit)
         )
-        _lane_status(reply)
+        lane_status_of(reply)
         entries_at = 8 + reply[7] * 2
         entries = reply[entries_at:]
         seq, now_ms, state, starts_at_ms, ends_at_ms, buyer_limit = reply[1:7]
@@ -208,7 +192,7 @@ class ReservationStore:
 
     async def retire(self, sale: str, lane: int, epoch: int) -> Status:
         """Remove a finished lane: DONE, BUSY_LANE, ILLEGAL, MISSING_LANE."""
-        return _status(await self._runner.run("retire", lane_keys(sale, lane), (epoch,)))
+        return status_of(await self._runner.run("retire", lane_keys(sale, lane), (epoch,)))
 
     async def trim_events(self, sale: str, lane: int) -> int:
         """Drop entries that are read and acknowledged; how many went."""

@@ -26,8 +26,11 @@ INVARIANTS = 18
 LINES_MAX = 120
 INCLUDES = sorted((LUA / "includes").glob("*.lua"))
 READERS = {"snapshot", "tail"}
-#: These only give back, or free memory: they must work when Redis' memory is full.
-RELEASES = {"release", "expire_due", "cancel_holds", "close_sale", "retire", "trim_events"}
+#: These give back, end what was begun, or free memory: they must work when Redis' memory is full.
+RELEASES = {
+    *("release", "expire_due", "cancel_holds", "close_sale", "retire", "trim_events"),
+    *("decline", "capture", "return_units"),
+}
 
 every_script = pytest.mark.parametrize("name", PATHS)
 every_include = pytest.mark.parametrize("path", INCLUDES, ids=lambda path: path.stem)
@@ -135,7 +138,7 @@ def test_an_entry_is_appended_exactly_where_the_header_says_so(name: str):
 def test_nothing_can_be_refused_after_the_first_write(name: str):
     """Redis has no rollback: what follows the first write must not check, refuse or fail."""
     source = body(name)
-    first = re.search(rf"redis\.call\('(?:{'|'.join(WRITES)})'|append_entry\(|end_holds\(", source)
+    first = re.search(rf"redis\.call\('(?:{'|'.join(WRITES)})'|append_entry\(|move_holds\(", source)
     assert (first is None) == (name in READERS)
     after = source[first.start() :] if first else ""
     assert not REFUSALS & set(re.findall(r"'([A-Z_]+)'", after))

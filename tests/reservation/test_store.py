@@ -18,7 +18,7 @@ from flashsale.domain.stock import Stock
 from flashsale.reservation.errors import LaneLostError, ScriptError, StoreUnavailableError
 from flashsale.reservation.keys import lane_keys
 from flashsale.reservation.links import Links
-from flashsale.reservation.replies import Expired, Release, Request, parse_hold
+from flashsale.reservation.replies import Expired, Moved, Request, parse_hold
 from flashsale.reservation.scripts import load_scripts
 from flashsale.reservation.store import ReservationStore
 from flashsale.shipped import shipped
@@ -96,7 +96,7 @@ async def test_a_hold_is_found_live_and_ended(store: ReservationStore):
     assert await store.find_hold(SALE, 0, ANN.order) == live
     ended = live._replace(state=OrderState.CANCELLED, version=2)
 
-    async def release(order: str, buyer: str, kind: EventKind) -> Release:
+    async def release(order: str, buyer: str, kind: EventKind) -> Moved:
         return await store.release(*LANE, order, buyer, kind)
 
     assert await release("other", "ann", EventKind.CANCELLED) == (Status.UNKNOWN_ORDER, None)
