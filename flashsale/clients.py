@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from flashsale.auditlog.queries import carry_act
 from flashsale.config import Settings
 from flashsale.reservation.inspector import LaneInspector
 from flashsale.reservation.scripts import load_scripts
@@ -86,6 +87,7 @@ async def postgres_pool(
             min_size=1,
             max_size=connections_max,
             timeout=CONNECT_SECONDS_MAX,
+            setup=carry_act,
             server_settings={"application_name": "flashsale", **server_settings},
         )
     except _POSTGRES_ERRORS as error:

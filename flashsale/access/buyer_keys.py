@@ -6,10 +6,12 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import OKPAlgorithm
 
 from flashsale.access.names import new_id
@@ -43,10 +45,37 @@ class BuyerKey:
         signature_check(self)
 
 
+@dataclass(frozen=True, slots=True)
+class BuyerKeyRecord:
+    """What a merchant is told of a buyer key; `public_key` is null for HS256, never its secret.
+
+    "retiring": verifies until `retires_at`, beside its successor.
+    """
+
+    kid: str
+    algorithm: Algorithm
+    label: str
+    state: Literal["active", "retiring", "retired"]
+    created_at: datetime
+    retires_at: datetime | None
+    retired_at: datetime | None
+    public_key: bytes | None
+
+
 def generate_buyer_key(merchant_id: str) -> BuyerKey:
     """Make an HS256 key of 256 random bits, its secret printable: merchants handle it as text."""
     secret = secrets.token_urlsafe(HS256_SECRET_MIN_BYTES).encode()
     return BuyerKey(new_id("kid"), merchant_id, "HS256", secret)
+
+
+def uploaded_buyer_key(merchant_id: str, public_key: str) -> BuyerKey:
+    """A merchant's own Ed25519 key, given as PEM; ValueError where it is no such public key."""
+    if not public_key.startswith("-----BEGIN PUBLIC KEY-----"):
+        raise ValueError("a public key is sent as PEM")
+    key = _ed25519_public_key(public_key.encode())
+    # Kept as it would be written anew: what else the text may hold is nobody's business.
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return BuyerKey(new_id("kid"), merchant_id, "EdDSA", pem)
 
 
 def signature_check(key: BuyerKey) -> SignatureCheck:

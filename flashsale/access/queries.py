@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ from asyncpg import Connection, Pool, Record
 from asyncpg.pool import PoolConnectionProxy
 
 from flashsale.access.api_keys import ApiKeyRecord, Scope, generate
-from flashsale.access.buyer_keys import BuyerKey, generate_buyer_key
+from flashsale.access.buyer_keys import BuyerKey, BuyerKeyRecord, generate_buyer_key
 from flashsale.access.names import new_id
 from flashsale.sql import load_queries
 
@@ -19,7 +21,9 @@ _SQL = load_queries(Path(__file__).with_name("queries.sql"))
 
 
 # Each statement here is a transaction of its own, unless the caller's connection is in one.
-Database: TypeAlias = "Pool[Record] | Connection[Record] | PoolConnectionProxy[Record]"
+KeysPool: TypeAlias = "Pool[Record]"
+Transaction: TypeAlias = "Connection[Record] | PoolConnectionProxy[Record]"
+Database: TypeAlias = "KeysPool | Transaction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +61,48 @@ async def create_merchant(database: Database, name: str, *, now: datetime) -> Ne
     return NewMerchant(merchant_id, api_key, buyer_key)
 
 
+async def merchant_name(database: Database, merchant_id: str) -> str | None:
+    """What a merchant is called; None where there is none of that id."""
+    name: str | None = await database.fetchval(_SQL["merchant_name"], merchant_id)
+    return name
+
+
 async def load_buyer_keys(database: Database) -> dict[str, BuyerKey]:
     """Return every buyer key by its kid, retired ones too, oldest first."""
     rows = await database.fetch(_SQL["load_buyer_keys"])
     return {row["kid"]: BuyerKey(**row) for row in rows}
 
 
-async def add_buyer_key(database: Database, key: BuyerKey) -> None:
-    """Add an active key; asyncpg.UniqueViolationError where its kid is taken."""
-    await database.execute(
-        _SQL["add_buyer_key"], key.kid, key.merchant_id, key.algorithm, key.secret
+async def add_buyer_key(database: Database, key: BuyerKey, label: str = "") -> datetime:
+    """Add an active key; when it was. asyncpg.UniqueViolationError where its kid is taken."""
+    made: datetime = await database.fetchval(
+        _SQL["add_buyer_key"], key.kid, key.merchant_id, key.algorithm, key.secret, label
     )
+    return made
 
 
-async def retire_buyer_key(database: Database, merchant_id: str, kid: str) -> bool:
-    """Retire a key for good; False where the merchant has no such key."""
-    return await database.fetchval(_SQL["retire_buyer_key"], merchant_id, kid) is not None
+async def list_buyer_keys(database: Database, merchant_id: str) -> list[BuyerKeyRecord]:
+    """A merchant's buyer keys, oldest first, retired ones too; no secret among it."""
+    rows = await database.fetch(_SQL["list_buyer_keys"], merchant_id)
+    return [BuyerKeyRecord(**row) for row in rows]
+
+
+async def retire_buyer_key(
+    database: Database, merchant_id: str, kid: str, at: datetime | None = None
+) -> bool:
+    """Retire a key for good, now or at an instant; False where the merchant has no such key.
+
+    It does not ask whether another key is left: `merchant_keys.BuyerKeys` does.
+    """
+    return await database.fetchval(_SQL["retire_buyer_key"], merchant_id, kid, at) is not None
+
+
+@asynccontextmanager
+async def keys_lock(pool: KeysPool, merchant_id: str) -> AsyncIterator[Transaction]:
+    """A transaction in which nobody else adds or retires buyer keys of the merchant."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_SQL["lock_merchant"], merchant_id)
+        yield connection
 
 
 async def create_api_key(database: Database, record: ApiKeyRecord) -> None:

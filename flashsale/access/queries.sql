@@ -11,19 +11,51 @@ INSERT INTO api_keys (id, merchant_id, key_hash, prefix, scope, label, created_a
 VALUES ($6, $1, $7, $8, $9, $10, $11, $12);
 
 -- name: load_buyer_keys
--- Every buyer key, oldest first: the newest active one serves tokens that name none.
-SELECT kid, merchant_id, algorithm, secret, state
+-- Every buyer key, oldest first: the newest active one serves tokens that name none. One whose
+-- announced retirement has come is retired, whether or not anybody has written that down.
+SELECT
+    kid, merchant_id, algorithm, secret,
+    CASE WHEN retires_at <= now() THEN 'retired' ELSE state END AS state
 FROM merchant_buyer_keys
 ORDER BY created_at, kid;
 
 -- name: add_buyer_key
 -- One more buyer key, active at once beside the older ones.
-INSERT INTO merchant_buyer_keys (kid, merchant_id, algorithm, secret) VALUES ($1, $2, $3, $4);
+INSERT INTO merchant_buyer_keys (kid, merchant_id, algorithm, secret, label)
+VALUES ($1, $2, $3, $4, $5) RETURNING created_at;
+
+-- name: lock_merchant
+-- Changes of a merchant's buyer keys take turns; rows that refer to the merchant do not wait.
+SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: merchant_name
+-- What a merchant is called.
+SELECT name FROM merchants WHERE id = $1;
+
+-- name: list_buyer_keys
+-- A merchant's buyer keys, oldest first, without what is secret: only of an Ed25519 key is the
+-- public half told.
+SELECT
+    kid, algorithm, label, created_at, retires_at, retired_at,
+    CASE WHEN algorithm = 'EdDSA' THEN secret END AS public_key,
+    CASE
+        WHEN state = 'retired' OR retires_at <= now() THEN 'retired'
+        WHEN retires_at IS NOT NULL THEN 'retiring'
+        ELSE 'active'
+    END AS state
+FROM merchant_buyer_keys
+WHERE merchant_id = $1
+ORDER BY created_at, kid;
 
 -- name: retire_buyer_key
--- Its tokens are refused from the next reload on; retiring twice changes nothing.
+-- At an instant, or at once where that is null or has come: its tokens are refused from the next
+-- reload on. A retirement is never put off, and retiring twice changes nothing.
 UPDATE merchant_buyer_keys
-SET state = 'retired', retired_at = coalesce(retired_at, now())
+SET
+    retires_at = least(retires_at, coalesce($3, now())),
+    retired_at = CASE WHEN coalesce($3, now()) <= now() THEN coalesce(retired_at, now())
+        ELSE retired_at END,
+    state = CASE WHEN coalesce($3, now()) <= now() THEN 'retired' ELSE state END
 WHERE merchant_id = $1 AND kid = $2
 RETURNING kid;
 

@@ -50,7 +50,9 @@ class Access:
             case Auth.BUYER:
                 request[BUYER] = await self.buyer(request.headers)
             case _:
-                request[API_KEY] = await self.api_key(request.headers, Scope(auth.value))
+                key = request[API_KEY] = await self.api_key(request.headers)
+                # Noted first: what a key tries without the scope for it is written down.
+                require(key, Scope(auth.value))
 
     async def buyer(self, headers: MultiMapping[str]) -> Buyer:
         """The buyer whom the bearer token names; ProblemError otherwise."""
@@ -70,8 +72,8 @@ class Access:
         answer = self.keyring.verifier.verify(token, time.time())
         return None if isinstance(answer, TokenRefusal) else answer
 
-    async def api_key(self, headers: MultiMapping[str], needed: Scope) -> ApiKeyRecord:
-        """The API key presented, with the scope needed; ProblemError otherwise."""
+    async def api_key(self, headers: MultiMapping[str]) -> ApiKeyRecord:
+        """The API key presented, where it is usable; ProblemError otherwise."""
         key = bearer(headers)
         if key is None:
             raise ProblemError(Problem("api_key_invalid", headers=_CHALLENGE))
@@ -80,9 +82,13 @@ class Access:
         record = await self.find_api_key(hash_key(key)) if is_api_key(key) else None
         if record is None or not record.is_usable(self.now()):
             raise ProblemError(_KEY_REFUSED)
-        if not allows(record.scope, needed):
-            raise ProblemError(Problem("scope_missing", f"This call needs the scope {needed}."))
         return record
+
+
+def require(key: ApiKeyRecord, needed: Scope) -> None:
+    """ProblemError where the key lacks the scope needed."""
+    if not allows(key.scope, needed):
+        raise ProblemError(Problem("scope_missing", f"This call needs the scope {needed}."))
 
 
 def bearer(headers: MultiMapping[str]) -> str | None:

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from aiohttp import web
 
-from flashsale.access.merchant_keys import ApiKeys
+from flashsale.access.merchant_keys import ApiKeys, BuyerKeys
+from flashsale.auditlog.log import AuditLog
 from flashsale.orders.service import OrderDesk
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.service import SaleService
@@ -28,6 +29,8 @@ class WebDeps:
 
     access: Access
     api_keys: ApiKeys
+    buyer_keys: BuyerKeys
+    audit_log: AuditLog
     desk: OrderDesk
     sales: SaleService
     ledger: Ledger

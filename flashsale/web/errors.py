@@ -60,6 +60,7 @@ _TABLE = {
     "unknown_sku": (404, "Unknown SKU", "The sale has no such SKU."),
     "unknown_order": (404, "Unknown order", "There is no such order."),
     "unknown_api_key": (404, "Unknown API key", "There is no such API key."),
+    "unknown_buyer_key": (404, "Unknown buyer key", "There is no such buyer key."),
     "not_found": (404, "Not found", "Nothing is served at this address."),
     "method_not_allowed": (405, "Method not allowed", "Allow names the methods served here."),
     # How it was asked
@@ -91,6 +92,12 @@ _TABLE = {
         "Key in use",
         "An API key cannot revoke itself. Make another admin key and revoke this one with that.",
     ),
+    "last_buyer_key": (
+        409,
+        "Last buyer key",
+        "No buyer could call without it. Add its successor first, then retire this one.",
+    ),
+    "too_many_buyer_keys": (409, "Too many keys", "Retire a buyer key before you add another."),
     "precondition_required": (428, "If-Match required", "Send If-Match with the sale's ETag."),
     "stale_edit": (412, "Stale edit", "The sale has changed since. Read it and edit again."),
     "durability_unsafe": (

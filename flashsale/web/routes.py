@@ -9,21 +9,26 @@ from aiohttp import web
 from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm
 from flashsale.web import schemas as s
 from flashsale.web import schemas_merchant as w
+from flashsale.web import schemas_security as x
 from flashsale.web.api import api_keys as keys
+from flashsale.web.api import audit_log as log
+from flashsale.web.api import buyer_keys as signers
 from flashsale.web.api import documents as docs
 from flashsale.web.api import merchant_orders as sold
 from flashsale.web.api import merchant_sales as m
 from flashsale.web.api import operations as ops
 from flashsale.web.api import orders, public
+from flashsale.web.audited import admitting
 from flashsale.web.auth import Access
 from flashsale.web.errors import Problem
-from flashsale.web.openapi import Auth, Handler, Route
+from flashsale.web.openapi import Auth, Route
 
 _ANYONE, _BUYER = Auth.NONE, Auth.BUYER
 _READ, _MANAGE, _ADMIN = Auth.READ, Auth.MANAGE, Auth.ADMIN
 _SALE, _MINE = "/v1/sales/{sale}", "/v1/merchant/sales/{sale}"
 _ORDER, _KEYS = "/v1/orders/{order}", "/v1/merchant/api-keys"
 _KEY, _PAGE = "Idempotency-Key", s.PageQuery
+_SIGNERS = "/v1/merchant/buyer-keys"
 
 # Refusals particular to a call; those of who calls, of bodies and of pages are added by `Route`.
 _UNKNOWN = ("unknown_sale",)
@@ -80,6 +85,16 @@ ROUTES = (
     Route("GET", _KEYS, keys.list_api_keys, _ADMIN, w.ApiKeyPage, query=_PAGE),
     Route("DELETE", _KEYS + "/{key}", keys.revoke_api_key, _ADMIN, None,
           ("own_api_key", "unknown_api_key"), status=204),
+    Route("POST", _SIGNERS, signers.create_buyer_key, _ADMIN, x.NewBuyerKey,
+          ("too_many_buyer_keys",), status=201, body=x.BuyerKeyForm),
+    Route("GET", _SIGNERS, signers.list_buyer_keys, _ADMIN, x.BuyerKeyPage),
+    Route("POST", _SIGNERS + "/{kid}/retire", signers.retire_buyer_key, _ADMIN, x.BuyerKeyView,
+          ("last_buyer_key", "unknown_buyer_key"), body=x.RetirementForm),
+    Route("DELETE", _SIGNERS + "/{kid}", signers.delete_buyer_key, _ADMIN, None,
+          ("last_buyer_key", "unknown_buyer_key"), status=204),
+    Route("GET", "/v1/merchant/audit-log", log.read_audit_log, _ADMIN, x.AuditPage, query=_PAGE),
+    Route("GET", _MINE + "/audit-log", log.read_sale_audit_log, _READ, x.AuditPage, _UNKNOWN,
+          query=_PAGE),
 
     Route("GET", "/healthz", ops.healthz, _ANYONE, s.Health),
     Route("GET", "/readyz", ops.readyz, _ANYONE, s.Readiness, others={503: s.Readiness}),
@@ -99,21 +114,13 @@ PAGES = (
 def install(app: web.Application, access: Access) -> None:
     """Add every route to the router, each behind the check of who calls."""
     for route in ROUTES:
-        handler = _admitting(route, access)
+        handler = admitting(route, access)
         if route.method == "GET":
             app.router.add_get(route.path, handler, expect_handler=_expect)
         else:
             app.router.add_route(route.method, route.path, handler, expect_handler=_expect)
     for path, handler in PAGES:
         app.router.add_get(path, handler, expect_handler=_expect)
-
-
-def _admitting(route: Route, access: Access) -> Handler:
-    async def admitted(request: web.Request) -> web.StreamResponse:
-        await access.admit(request, route.auth)
-        return await route.handler(request)
-
-    return admitted
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:

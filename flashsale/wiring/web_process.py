@@ -14,7 +14,8 @@ import structlog
 
 from flashsale.access import queries as access_queries
 from flashsale.access.keyring import Keyring
-from flashsale.access.merchant_keys import ApiKeys
+from flashsale.access.merchant_keys import ApiKeys, BuyerKeys
+from flashsale.auditlog.log import AuditLog
 from flashsale.clients import brief, postgres_pool, reservation_store
 from flashsale.config import Settings
 from flashsale.orders.board import Board
@@ -139,6 +140,8 @@ def _deps(
     return WebDeps(
         access=Access(keyring, partial(access_queries.find_api_key, pool), now_utc),
         api_keys=ApiKeys(pool),
+        buyer_keys=BuyerKeys(pool),
+        audit_log=AuditLog(pool),
         desk=desk,
         sales=SaleService(
             pool,

@@ -5,28 +5,27 @@ from __future__ import annotations
 import functools
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import asyncpg
 import jwt
 import pytest
 
-from flashsale import settlement
 from flashsale.access import queries
 from flashsale.access.api_keys import Scope, generate, hash_key
 from flashsale.access.buyer_keys import generate_buyer_key
 from flashsale.access.keyring import Keyring
 from flashsale.access.tokens import Buyer, TokenRefusal, issue_buyer_token
 
-MIGRATION = Path(settlement.__file__).parent / "migrations" / "0001_access.sql"
 NOW = datetime.now(UTC)
 SECONDS = NOW.timestamp()
 
 
 @pytest.fixture
-async def database(fresh_database):
-    async with asyncpg.create_pool(fresh_database, min_size=1, max_size=2) as pool:
-        await pool.execute(MIGRATION.read_text())
+async def database(new_database, schema):
+    async with (
+        new_database(template=schema) as dsn,
+        asyncpg.create_pool(dsn, min_size=1, max_size=4) as pool,
+    ):
         yield pool
 
 

@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from flashsale.access.queries import create_merchant
+from flashsale.auditlog.queries import carry_act
 from flashsale.domain.identity import order_hash
 from flashsale.domain.outcomes import Decision, Status
 from flashsale.reservation.replies import Request
@@ -111,7 +112,7 @@ async def open_shop(dsn: str, redis_url: str) -> AsyncIterator[Shop]:
     redis = Redis.from_url(
         redis_url, protocol=3, decode_responses=True, retry=Retry(NoBackoff(), 0)
     )
-    async with redis, asyncpg.create_pool(dsn, min_size=1, max_size=12) as pool:
+    async with redis, asyncpg.create_pool(dsn, min_size=1, max_size=12, setup=carry_act) as pool:
         merchant = await create_merchant(pool, "Mi", now=now())
         store = ReservationStore(redis, SCRIPTS)
         service = SaleService(pool, store, now)

@@ -19,8 +19,9 @@ from aiohttp import web
 
 from flashsale.access import queries as access_queries
 from flashsale.access.keyring import Keyring
-from flashsale.access.merchant_keys import ApiKeys
+from flashsale.access.merchant_keys import ApiKeys, BuyerKeys
 from flashsale.access.tokens import issue_buyer_token
+from flashsale.auditlog.log import AuditLog
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
 from flashsale.sales.queries import find_sale
@@ -232,6 +233,8 @@ def web_deps(shop: Shop, board: Board) -> WebDeps:
             lambda: datetime.now(UTC),
         ),
         api_keys=ApiKeys(shop.pool),
+        buyer_keys=BuyerKeys(shop.pool),
+        audit_log=AuditLog(shop.pool),
         desk=OrderDesk(board, shop.store, ledger, b"s" * 32),
         sales=SaleService(shop.pool, shop.store, lambda: datetime.now(UTC)),
         ledger=ledger,
