@@ -69,7 +69,8 @@ def _sum(lanes: list[tuple[int, ...] | None]) -> list[int]:
     counted = [lane for lane in lanes if lane is not None]
     if len(counted) < len(lanes):
         return []  # some lanes alone would understate what is left
-    return [sum(counts) for counts in zip(*counted, strict=True)]
+    # An item that joined the sale is counted once every lane has heard of it.
+    return [sum(counts) for counts in zip(*counted, strict=False)]
 
 
 class Board:

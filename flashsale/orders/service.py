@@ -16,7 +16,7 @@ from flashsale.domain.orders import TERMINAL_STATES, OrderState
 from flashsale.domain.outcomes import Decision, Hold, Status
 from flashsale.domain.sales import RUNNING_STATES
 from flashsale.orders.board import Board, Listing
-from flashsale.orders.values import OrderView, Placed, Refusal
+from flashsale.orders.values import UNPAID, OrderView, Placed, Refusal, amount_due, balanced
 from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.replies import Request
 from flashsale.reservation.store import ReservationStore
@@ -119,7 +119,9 @@ class OrderDesk:
             return Refusal("sale_over")
         if item is None or row.item != item.item or row.quantity != quantity:
             return Refusal("idempotency_key_reused")
-        return Placed(_view_of_row(facts, row), replayed=True)
+        (view,) = await self._owing(facts, [_view_of_row(facts, row)])
+        assert view is not None
+        return Placed(view, replayed=True)
 
     async def read(self, buyer: Buyer, order_id: str) -> OrderView | None:
         """The caller's order in its newest state, or None; another's order is none."""
@@ -156,7 +158,15 @@ class OrderDesk:
                 views.append(_view_of_hold(facts, order, hold))
             else:
                 views.append(_view_of_row(facts, row) if row else None)
-        return views
+        return await self._owing(facts, views)
+
+    async def _owing(
+        self, facts: SaleFacts, views: list[OrderView | None]
+    ) -> list[OrderView | None]:
+        """The views with their balances: a price may have changed since the deposit was paid."""
+        owing = [view.id for view in views if view and view.state is OrderState.BALANCE_DUE]
+        paid = await self.ledger.paid_towards(owing) if owing else {}
+        return [view and balanced(view, facts, paid.get(view.id)) for view in views]
 
     async def list(self, buyer: Buyer, cursor: str | None, limit: int) -> Page[OrderView]:
         """The caller's settled orders, a page, each in its newest state.
@@ -174,12 +184,12 @@ class OrderDesk:
         return Page([view for view in views if view], page.next_cursor)
 
     async def cancel(self, buyer: Buyer, order_id: str) -> OrderView | Refusal:
-        """Give the units back. Cancelling twice answers the same; what ended otherwise stays."""
+        """Give unpaid units back. Cancelling twice answers the same; what ended otherwise stays."""
         found = await self._find(buyer, order_id)
         if found is None:
             return UNKNOWN_ORDER
         facts, view = found
-        if view.state in {OrderState.RESERVED, OrderState.CONFIRMED}:
+        if view.state in UNPAID:
             lane = lane_of(buyer.subject, facts.lanes)
             order = order_id[len(facts.id) :]
             release = await self.store.release(
@@ -201,7 +211,7 @@ def _answer(
     facts: SaleFacts, item: ItemFacts | None, request: Request, decision: Decision
 ) -> Placed | Refusal:
     if decision.status is Status.RESERVED and item is not None:
-        amount = item.price.times(request.quantity)
+        amount = item.due_now.times(request.quantity)
         view = OrderView(
             facts.id + request.order,
             facts.id,
@@ -218,7 +228,7 @@ def _answer(
 
 
 def _view_of_hold(facts: SaleFacts, order: str, hold: Hold) -> OrderView:
-    item = facts.items[hold.item]
+    item = _item_of(facts, hold.item)
     return OrderView(
         facts.id + order,
         facts.id,
@@ -226,17 +236,25 @@ def _view_of_hold(facts: SaleFacts, order: str, hold: Hold) -> OrderView:
         hold.quantity,
         hold.state,
         hold.deadline_ms,
-        item.price.times(hold.quantity),
+        amount_due(item, hold.state, hold.quantity),
     )
 
 
 def _view_of_row(facts: SaleFacts, row: OrderRow) -> OrderView:
+    item = _item_of(facts, row.item)
     return OrderView(
         row.id,
         facts.id,
-        facts.items[row.item].sku,
+        item.sku,
         row.quantity,
         row.state,
         row.hold_expires_at_ms,
-        facts.items[row.item].price.times(row.quantity),
+        amount_due(item, row.state, row.quantity),
     )
+
+
+def _item_of(facts: SaleFacts, number: int) -> ItemFacts:
+    if number >= len(facts.items):
+        # An item that joined the sale a moment ago; newer facts are on their way to this process.
+        raise LaneLostError("the order is of an item that is not known here yet")
+    return facts.items[number]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from flashsale.domain.orders import OrderState
 from flashsale.settlement.queries import SQL, Pool
+from flashsale.sql import load_queries
 
+_BESIDE = load_queries(Path(__file__).with_name("ledger.sql"))
 _MIN_ID = ""
 
 
@@ -44,6 +47,16 @@ class ReportLine(NamedTuple):
     orders: int
     units: int
     amount: int
+
+
+class BesideOrder(NamedTuple):
+    """Money of an order in minor units, what came in and what went back; how it was sent."""
+
+    captured: int = 0
+    refunded: int = 0
+    carrier: str | None = None
+    tracking_number: str | None = None
+    shipped_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,25 @@ class Ledger:
             if page.next_cursor is None:
                 return
             cursor = page.next_cursor
+
+    async def paid_towards(self, order_ids: Sequence[str]) -> dict[str, int]:
+        """What has been paid of each order, in minor units; nothing for those without money."""
+        rows = await self.pool.fetch(_BESIDE["paid_towards"], order_ids)
+        return {row["order_id"]: row["paid"] for row in rows}
+
+    async def beside(self, order_ids: Sequence[str]) -> dict[str, BesideOrder]:
+        """Money and shipment of those of the orders that have either."""
+        rows = await self.pool.fetch(_BESIDE["beside_orders"], order_ids)
+        return {
+            row["id"]: BesideOrder(
+                row["captured"] or 0,
+                row["refunded"] or 0,
+                row["carrier"],
+                row["tracking_number"],
+                row["shipped_at_ms"],
+            )
+            for row in rows
+        }
 
     async def report(self, sale: str) -> list[ReportLine]:
         """Counts and sums by item and state."""
