@@ -14,8 +14,9 @@ from flashsale import wiring
 from flashsale.access import queries as access_queries
 from flashsale.access.buyer_keys import BuyerKey
 from flashsale.access.tokens import fast_issuer, is_subject
-from flashsale.cli.common import DataDir, plain, run, settings_for
+from flashsale.cli.common import DataDir, run, settings_for
 from flashsale.clients import lane_inspector, postgres_pool
+from flashsale.config import plain
 from flashsale.embedded.credentials import Credentials
 from flashsale.reconciliation.audit import audit as run_audit
 from flashsale.reconciliation.doctor import examine, render_findings

@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
-from pydantic import SecretStr
 
 from flashsale.clients import StartError, UnreachableError
 from flashsale.config import Settings, load_settings
@@ -37,11 +36,6 @@ class Stopped(Exception):  # noqa: N818 - no error
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
-
-
-def plain(secret: SecretStr | None) -> str | None:
-    """The text of a secret."""
-    return None if secret is None else secret.get_secret_value()
 
 
 def settings_for(data_dir: Path | None) -> Settings:

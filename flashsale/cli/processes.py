@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from flashsale import wiring
-from flashsale.cli.common import DataDir, Host, Port, WebProcesses, plain, serve, settings_for
+from flashsale.cli.common import DataDir, Host, Port, WebProcesses, serve, settings_for
 from flashsale.clients import postgres_pool, redis_client
-from flashsale.config import Settings, load_settings
+from flashsale.config import Settings, load_settings, plain
 from flashsale.logs import configure_logs
 from flashsale.supervisor import engine
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from flashsale.config import ConfigError, Settings, load_settings
+from flashsale.config import ConfigError, Settings, load_settings, words
 from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.lane import Pace
 from flashsale.settlement.worker import SettlementWorker
@@ -18,6 +18,12 @@ from flashsale.shipped import shipped
 from flashsale.timekeeper.timekeeper import Timekeeper
 from flashsale.web.server import Limits
 
+PROVIDERS = (
+    "sandbox_api_key",
+    "sandbox_webhook_secrets",
+    "stripe_api_key",
+    "stripe_webhook_secrets",
+)
 DEFAULTS = shipped("config") / "default.toml"
 GOOD_SECRET = "kX7-pQ2_vN9sW4tZ8bR5yL1mC6hJ3gF0"
 PRODUCTION = {
@@ -25,6 +31,19 @@ PRODUCTION = {
     "FLASHSALE_REDIS_URL": "redis://:kX7pQ2vN9sW4@127.0.0.1:6379/0",
     "FLASHSALE_POSTGRES_DSN": "postgresql://shop:tZ8bR5yL1mC6@127.0.0.1/shop",
     "FLASHSALE_ORDER_ID_SECRET": GOOD_SECRET,
+}
+
+
+SANDBOX = {
+    "FLASHSALE_PAYMENTS__PROVIDER": "sandbox",
+    "FLASHSALE_SANDBOX_API_KEY": GOOD_SECRET,
+    "FLASHSALE_SANDBOX_WEBHOOK_SECRETS": f"whsec_{GOOD_SECRET}",
+}
+STRIPE = {
+    "FLASHSALE_PAYMENTS__PROVIDER": "stripe",
+    "FLASHSALE_PAYMENTS__STRIPE_CHECKOUT_URL": "https://shop.example/pay#{client_secret}",
+    "FLASHSALE_STRIPE_API_KEY": GOOD_SECRET,
+    "FLASHSALE_STRIPE_WEBHOOK_SECRETS": f"whsec_{GOOD_SECRET}",
 }
 
 
@@ -74,6 +93,25 @@ def test_a_file_overrides_the_defaults_and_a_variable_overrides_the_file(tmp_pat
         ({"FLASHSALE_SETTLEMENT__RECLAIM_IDLE_MS": "9"}, "block_ms should be below reclaim_idle"),
         (PRODUCTION | {"FLASHSALE_DURABILITY": "relaxed"}, 'set durability = "strict"'),
         (PRODUCTION | {"FLASHSALE_ORDER_ID_SECRET": "s3cret"}, "short or guessable"),
+        ({"FLASHSALE_PAYMENTS__PROVIDER": "sandbox"}, "set FLASHSALE_SANDBOX_API_KEY as well"),
+        (
+            {"FLASHSALE_PAYMENTS__PROVIDER": "stripe", "FLASHSALE_STRIPE_API_KEY": GOOD_SECRET},
+            "set FLASHSALE_STRIPE_WEBHOOK_SECRETS as well",
+        ),
+        (STRIPE | {"FLASHSALE_PAYMENTS__STRIPE_CHECKOUT_URL": ""}, "the page where buyers pay"),
+        (
+            SANDBOX | {"FLASHSALE_SANDBOX_API_KEY": "s3cret"},
+            "sandbox_api_key is short or guessable",
+        ),
+        (SANDBOX | {"FLASHSALE_SANDBOX_WEBHOOK_SECRETS": "s3cret"}, "that start with whsec_"),
+        (
+            SANDBOX | {"FLASHSALE_SANDBOX_WEBHOOK_SECRETS": f"whsec_{GOOD_SECRET},whsec_s3cret"},
+            "sandbox_webhook_secrets is short or guessable",
+        ),
+        (PRODUCTION | SANDBOX, "moves no real money"),
+        (PRODUCTION | STRIPE | {"FLASHSALE_PAYMENTS__STRIPE_URL": "http://h"}, "without TLS"),
+        ({"FLASHSALE_PAYMENTS__SANDBOX_URL": "http://u:s3cret@h"}, "payments.sandbox_url: "),
+        ({"FLASHSALE_PAYMENTS__CHECKOUT_SECONDS_MAX": "0"}, "payments.checkout_seconds_max: "),
         (
             PRODUCTION | {"FLASHSALE_POSTGRES_DSN": "postgresql://postgres:postgres@h/d"},
             "The password in postgres_dsn is one that everybody tries first",
@@ -96,6 +134,18 @@ def test_what_is_wrong_is_refused_in_one_line_that_shows_no_secret(variables, sa
 def test_production_itself_is_accepted_and_development_may_be_relaxed():
     assert load_settings(PRODUCTION).mode == "production"
     assert load_settings({"FLASHSALE_DURABILITY": "relaxed"}).durability == "relaxed"
+
+
+def test_payments_are_accepted_with_real_secrets_and_a_rehearsal_where_it_is_meant():
+    rehearsal = SANDBOX | {"FLASHSALE_PAYMENTS__SANDBOX_IN_PRODUCTION": "true"}
+    for variables in (SANDBOX, STRIPE, PRODUCTION | STRIPE, PRODUCTION | rehearsal):
+        settings = load_settings(variables)
+        assert settings.payments.provider == variables["FLASHSALE_PAYMENTS__PROVIDER"]
+    rotating = {"FLASHSALE_SANDBOX_WEBHOOK_SECRETS": f"whsec_{GOOD_SECRET}, whsec_{GOOD_SECRET}2"}
+    assert words(load_settings(SANDBOX | rotating).sandbox_webhook_secrets) == (
+        f"whsec_{GOOD_SECRET}",
+        f"whsec_{GOOD_SECRET}2",
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +177,7 @@ def test_the_default_file_holds_every_setting_and_explains_it():
     values = tomllib.loads(DEFAULTS.read_text())
     for name, section in sections().items():
         assert list(values[name]) == list(section.model_fields)
-    optional = {"redis_url", "postgres_dsn", "order_id_secret"}
+    optional = {"redis_url", "postgres_dsn", "order_id_secret", *PROVIDERS}
     assert set(values) | optional == set(Settings.model_fields)
     assert all(name in DEFAULTS.read_text() for name in optional)
 
@@ -154,15 +204,16 @@ def test_every_setting_is_used():
     """A knob that turns nothing is a lie."""
     code = "\n".join(
         path.read_text()
-        for path in Path(inspect.getfile(Settings)).parent.rglob("*.py")
-        if path.name != "config.py"
+        for path in Path(inspect.getfile(Settings)).parents[1].rglob("*.py")
+        if path.parent.name != "config"
     )
     passed_on = set(inspect.signature(Limits).parameters)
     for section, model in sections().items():
         for name in model.model_fields:
             used = f"{section}.{name}" in code or f"bounds.{name}" in code
             assert used or name in passed_on, f"{section}.{name}"
-    for name in ("mode", "durability", "redis_url", "postgres_dsn", "order_id_secret"):
+    shared = ("mode", "durability", "redis_url", "postgres_dsn", "order_id_secret")
+    for name in (*shared, *PROVIDERS):
         assert f"settings.{name}" in code or f'"{name}"' in code, name
 
 
