@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from flashsale.reconciliation import queries
+from flashsale.reconciliation import money_queries, queries
 from flashsale.reconciliation.cut import Cut, Watched, consistent_cut
 from flashsale.reconciliation.diff import Difference
 from flashsale.reconciliation.evaluate import (
@@ -23,6 +24,13 @@ from flashsale.reconciliation.evaluate import (
     lane_checks,
     ledger_checks,
     limit_check,
+)
+from flashsale.reconciliation.money import (
+    MoneyBounds,
+    money_alerts,
+    money_checks,
+    money_counts,
+    summed_checks,
 )
 from flashsale.reconciliation.queries import Connection, Pool
 from flashsale.reconciliation.report import AuditReport, Check
@@ -56,29 +64,42 @@ async def audit(
     sale_id: str | None = None,
     *,
     bounds: Bounds = Bounds(),  # noqa: B008 - an immutable value
+    money_bounds: MoneyBounds = MoneyBounds(),  # noqa: B008 - likewise
     each_order: bool = True,
+    retired_whole: bool = False,
 ) -> list[AuditReport]:
     """Audit one sale, or every sale that was ever armed.
 
     `each_order` False leaves out the walk over orders and buyers, which takes about a second for
-    150,000 orders: for who audits every few seconds. The pool needs two connections. Raises
-    UnknownSaleError, NoCutError, StoreUnavailableError, and asyncpg's errors.
+    150,000 orders: for who audits every few seconds. Retired sales pile up, so that of those that
+    are not named only the sums are looked at, unless `retired_whole`. The pool needs two
+    connections. Raises UnknownSaleError, NoCutError, StoreUnavailableError, and asyncpg's errors.
     """
     sales = await queries.sales_to_audit(pool) if sale_id is None else [sale_id]
-    return [await _audit_sale(pool, inspector, sale, bounds, each_order) for sale in sales]
+    looking = _Looking(bounds, money_bounds, each_order, retired_whole or sale_id is not None)
+    return [await _audit_sale(pool, inspector, sale, looking) for sale in sales]
+
+
+class _Looking(NamedTuple):
+    """How closely a sale is looked at."""
+
+    bounds: Bounds
+    money_bounds: MoneyBounds
+    each_order: bool
+    retired_whole: bool
 
 
 async def _audit_sale(
-    pool: Pool, inspector: LaneInspector, sale_id: str, bounds: Bounds, each_order: bool
+    pool: Pool, inspector: LaneInspector, sale_id: str, looking: _Looking
 ) -> AuditReport:
     watched = Watched()
     for look in range(1, _LOOKS_MAX + 1):
         async with consistent_cut(
-            pool, inspector, sale_id, watched=watched, overdue_ms=bounds.overdue_ms
+            pool, inspector, sale_id, watched=watched, overdue_ms=looking.bounds.overdue_ms
         ) as (connection, cut):
-            report = await _judge(connection, cut, bounds)
+            report = await _judge(connection, cut, looking)
             if report.holds or look == _LOOKS_MAX:
-                walked = cut.whole and each_order
+                walked = cut.whole and looking.each_order
                 suspects = await walk(connection, inspector, cut) if walked else None
                 break
         await asyncio.sleep(_AGAIN_SECONDS)
@@ -89,28 +110,62 @@ async def _audit_sale(
     return _with_walk(report, cut, suspects, differences)
 
 
-async def _judge(connection: Connection, cut: Cut, bounds: Bounds) -> AuditReport:
+async def _judge(connection: Connection, cut: Cut, looking: _Looking) -> AuditReport:
     """What the sums say."""
     sale = cut.sale
+    whole = looking.retired_whole or not sale.retired
     ledger = Ledger(
         items=await queries.items(connection, sale.id),
         tallies=await queries.tally(connection, sale.id),
     )
     checks = ledger_checks(cut, ledger)
-    if not cut.coming.orders:
+    if whole and not cut.coming.orders:
         most_units = await queries.largest_buyer_units(connection, sale.id)
         checks.append(limit_check(cut, most_units))
     if sale.in_redis:
-        checks += lane_checks(cut, bounds)
+        checks += lane_checks(cut, looking.bounds)
     if cut.whole:
         checks += cross_checks(cut, ledger, await unreturned(connection, cut))
+    money = await _money(connection, cut, looking.money_bounds, whole=whole)
     return AuditReport(
         sale_id=sale.id,
         state=sale.state,
-        checks=_sorted(checks),
-        counts=counts(cut, ledger),
-        alerts=tuple(alerts(cut, ledger)),
+        checks=_sorted([*checks, *money.checks]),
+        counts=counts(cut, ledger) | money.counts,
+        alerts=(*alerts(cut, ledger), *money.alerts),
         taken_at=datetime.now(UTC),
+    )
+
+
+class _Money(NamedTuple):
+    """What a sale's money has come to."""
+
+    checks: list[Check]
+    counts: dict[str, int]
+    alerts: list[str]
+
+
+async def _money(connection: Connection, cut: Cut, bounds: MoneyBounds, *, whole: bool) -> _Money:
+    """INV-12, order by order where the sale is looked at whole."""
+    sale = cut.sale.id
+    notes = await money_queries.notes(connection, sale)
+    if whole:
+        balances = await money_queries.balances(
+            connection,
+            sale,
+            [sale + order for order in cut.coming.orders],
+            transit_seconds=bounds.transit_seconds,
+            unapplied_seconds=bounds.unapplied_seconds,
+            closing_seconds=bounds.closing_seconds,
+        )
+        checks = money_checks(balances, notes)
+    else:
+        balances = await money_queries.sums(connection, sale)
+        checks = summed_checks(balances)
+    return _Money(
+        checks,
+        money_counts(balances, notes),
+        money_alerts(notes.quarantined, notes.unmatched, notes.refunds_failed),
     )
 
 

@@ -3,7 +3,8 @@
 ReconciliationError
 ├── UnknownSaleError   there is no sale of that id
 ├── NoCutError         the sale changed faster than both stores could be read
-└── NoLedgerError      Postgres did not answer the doctor
+├── NoLedgerError      Postgres did not answer the doctor
+└── NoStatementError   the provider's statement could not be read
 """
 
 from __future__ import annotations
@@ -32,3 +33,10 @@ class NoCutError(ReconciliationError):
 
 class NoLedgerError(ReconciliationError):
     """Postgres did not answer the doctor, or refused him."""
+
+
+class NoStatementError(ReconciliationError):
+    """The provider did not hand out its statement."""
+
+    def __init__(self, provider: str, reason: str) -> None:
+        super().__init__(f"The statement of {provider} was not compared: {reason}")

@@ -30,10 +30,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """One sale, audited. `alerts` want a person's eye and break nothing."""
+    """One sale, audited, or what belongs to none: then `sale_id` and `state` are None.
 
-    sale_id: str
-    state: str
+    `alerts` want a person's eye and break nothing.
+    """
+
+    sale_id: str | None
+    state: str | None
     checks: tuple[Check, ...]
     counts: Mapping[str, int]
     alerts: tuple[str, ...]
@@ -52,9 +55,9 @@ class AuditReport:
 
 def to_json(report: AuditReport) -> dict[str, Any]:
     """The report for `--json`; field names are stable, `taken_at` is RFC 3339 in UTC."""
+    of_sale = {} if report.sale_id is None else {"sale_id": report.sale_id, "state": report.state}
     return {
-        "sale_id": report.sale_id,
-        "state": report.state,
+        **of_sale,
         "holds": report.holds,
         "checks": [asdict(check) for check in report.checks],
         "counts": dict(report.counts),
@@ -72,7 +75,8 @@ def render(reports: Sequence[AuditReport]) -> Group:
 
 def _render_one(report: AuditReport) -> list[Table | Text]:
     verdict = "holds" if report.holds else "BROKEN"
-    table = Table(title=f"{report.sale_id} ({report.state}): {verdict}", title_justify="left")
+    name = "installation" if report.sale_id is None else f"{report.sale_id} ({report.state})"
+    table = Table(title=f"{name}: {verdict}", title_justify="left")
     for column, justify in (("", "left"), ("equation", "left"), ("left", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     table.add_column("right", justify="right")

@@ -127,7 +127,7 @@ async def test_a_retired_sale_is_judged_by_postgres_alone(scene):
     report = await scene.audit()
     assert report.holds
     assert {check.invariant for check in report.checks} == {
-        *("INV-2", "INV-7", "INV-8", "INV-11", "INV-13", "INV-15")
+        *("INV-2", "INV-7", "INV-8", "INV-11", "INV-12", "INV-13", "INV-15", "INV-18")
     }
 
 
