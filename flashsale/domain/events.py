@@ -33,6 +33,7 @@ class EventKind(StrEnum):
     CLOSED = "close"
     SUPPLIED = "supply"
     ITEM_ADDED = "item"
+    RECOVERED = "recovered"
 
 
 #: The order state an order event leads to in Postgres; a reservation arrives there as confirmed.

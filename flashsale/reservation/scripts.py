@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
@@ -97,9 +97,19 @@ def load_scripts(folder: Path) -> Mapping[str, Script]:
 class ScriptRunner:
     """Runs scripts on one Redis. A dropped reply is never retried here: the effect is unknown."""
 
-    def __init__(self, links: Links, scripts: Mapping[str, Script]) -> None:
+    def __init__(
+        self,
+        links: Links,
+        scripts: Mapping[str, Script],
+        on_forgotten: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`on_forgotten` is awaited before Redis is given a script: raising keeps it from running.
+
+        A server without our scripts was restarted, and may hold other data than it did.
+        """
         self._links = links
         self._scripts = scripts
+        self._on_forgotten = on_forgotten
         self._known: set[str] = set()
         #: Times that Redis had forgotten a script we gave it: it was restarted or flushed.
         self.forgotten = 0
@@ -116,6 +126,8 @@ class ScriptRunner:
             except NoScriptError:
                 # Nothing ran, so running it again is safe; epochs inside decide whether it may.
                 self.forgotten += name in self._known
+                if self._on_forgotten is not None:
+                    await self._on_forgotten()
                 await self._links.call("SCRIPT", "LOAD", script.source)
                 reply = await self._evaluate(script, keys, args)
         except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:

@@ -13,7 +13,7 @@ from flashsale.reservation.scripts import Script, load_script
 LUA = Path(__file__).parents[2] / "lua"
 PATHS = {path.stem: path for path in sorted(LUA.glob("*.lua"))}
 FIELDS = ("Purpose", "Touches", "KEYS", "ARGV", "Returns", "Emits", "Cost")
-WRITES = ("HSET", "HINCRBY", "ZADD", "ZREM", "SADD", "XADD", "XTRIM", "UNLINK")
+WRITES = ("HSET", "HSETNX", "HINCRBY", "ZADD", "ZREM", "SADD", "XADD", "XTRIM", "UNLINK")
 READS = {
     *("TIME", "EXISTS", "HGET", "HMGET", "HLEN", "SISMEMBER", "ZCARD", "ZRANGE", "ZRANGEBYSCORE"),
     *("XLEN", "XRANGE", "XINFO", "XPENDING"),

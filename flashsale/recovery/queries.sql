@@ -1,0 +1,99 @@
+-- Statements of recovery.
+
+-- name: watched
+-- Sales whose lanes must be in Redis, with what was ever known of each lane.
+SELECT
+    s.id, s.epoch, s.lanes,
+    EXISTS (SELECT FROM recoveries AS r WHERE r.sale_id = s.id AND r.step <> 'opened') AS under_way,
+    coalesce(json_agg(json_build_array(
+        l.lane, l.last_entry_id, l.seen_seq, coalesce(upper(l.settled), 1) - 1
+    )) FILTER (WHERE l.lane IS NOT NULL), '[]') AS known
+FROM sales AS s LEFT JOIN lanes AS l ON l.sale_id = s.id
+WHERE s.armed_at IS NOT NULL AND s.retired_at IS NULL AND ($1::text[] IS NULL OR s.id = ANY ($1))
+GROUP BY s.id ORDER BY s.id;
+
+-- name: note_seen
+-- The newest entry number that was seen; it never goes down.
+INSERT INTO lanes AS l (sale_id, lane, seen_seq)
+SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[])
+ON CONFLICT (sale_id, lane) DO UPDATE SET seen_seq = EXCLUDED.seen_seq
+WHERE l.seen_seq < EXCLUDED.seen_seq;
+
+-- name: take_sale
+-- One recovery of a sale at a time; held by the session.
+SELECT pg_try_advisory_lock($1, hashtext($2));
+
+-- name: release_sale
+-- Others may look after the sale again.
+SELECT pg_advisory_unlock($1, hashtext($2));
+
+-- name: under_way
+-- A recovery that was begun and not ended.
+SELECT epoch, step FROM recoveries WHERE sale_id = $1 AND step <> 'opened';
+
+-- name: raise_epoch
+-- From now on every script refuses what the old epoch sends.
+UPDATE sales SET epoch = epoch + 1
+WHERE id = $1 AND armed_at IS NOT NULL AND retired_at IS NULL
+RETURNING epoch;
+
+-- name: begin_recovery
+-- What is about to be done, and why.
+INSERT INTO recoveries (sale_id, epoch, reason) VALUES ($1, $2, $3);
+
+-- name: lock_sale
+-- A cut that Redis has taken is counted before the capacity is read: its lock lasts until then.
+SELECT FROM sales WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: count_waves
+-- Waves that the capacity holds already are sold by the rebuilding: Redis 
+UPDATE supplies SET state = 'applied'
+WHERE sale_id = $1 AND state = 'pending' AND applied_at IS NOT NULL AND quantity > 0;
+
+-- name: forget_cuts
+-- Of a refused cut nothing is taken any more: the rebuilt lanes have what the capacity says.
+UPDATE supplies SET shares = NULL
+WHERE sale_id = $1 AND state = 'refused' AND shares IS NOT NULL;
+
+-- name: step_on
+-- The next step, and how long the last one took.
+UPDATE recoveries SET
+    step = $3, took_ms = jsonb_set(took_ms, ARRAY[$4::text],
+        to_jsonb(coalesce((took_ms ->> $4)::bigint, 0) + $5::bigint))
+WHERE sale_id = $1 AND epoch = $2;
+
+-- name: orders
+-- Every order of a sale with the instant until which its payment may decide.
+SELECT o.id, o.state, o.version, o.item, o.quantity, o.buyer_id,
+    (extract(epoch FROM o.hold_expires_at) * 1000)::bigint,
+    coalesce((extract(epoch FROM p.expires_at) * 1000)::bigint, 0)
+FROM orders AS o
+LEFT JOIN payments AS p ON p.order_id = o.id AND p.applied_at IS NULL
+WHERE o.id > $1 AND o.id < $1 || '{';
+
+-- name: lane_history
+-- Entry numbers settled and put aside, the newest ids and numbers that anybody has seen.
+SELECT
+    l.lane, l.last_entry_id, l.seen_seq, l.settled,
+    (SELECT range_agg(int8range(seq, seq + 1)) FROM dead_letters AS d
+     WHERE d.sale_id = l.sale_id AND d.lane = l.lane) AS dead
+FROM lanes AS l WHERE l.sale_id = $1;
+
+-- name: note_lost
+-- Accounts for entries that no disk has any more.
+INSERT INTO lanes AS l (sale_id, lane, lost, seen_seq) VALUES ($1, $2, $3, $4)
+ON CONFLICT (sale_id, lane) DO UPDATE SET
+    lost = l.lost + EXCLUDED.lost, seen_seq = greatest(l.seen_seq, EXCLUDED.seen_seq);
+
+-- name: may_have_lost
+-- A buyer whose order is nowhere is told that it may have been lost.
+UPDATE sales SET may_have_lost = true WHERE id = $1 AND NOT may_have_lost;
+
+-- name: end_recovery
+-- The record of what was rebuilt.
+UPDATE recoveries SET
+    step = 'opened', opened_at = now(), orders = $3, live_units = $4, entries_lost = $5,
+    took_ms = jsonb_set(took_ms, '{rebuilding}',
+        to_jsonb(coalesce((took_ms ->> 'rebuilding')::bigint, 0) + $6::bigint))
+WHERE sale_id = $1 AND epoch = $2
+RETURNING took_ms, reason;

@@ -1,0 +1,83 @@
+"""Notices that Redis no longer holds a sale as Postgres knows it. It mends nothing itself.
+
+A lane is at fault where it is missing, of another epoch, or behind what was ever seen of it: a
+server that came back with an older disk has fewer entries than somebody has settled or counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flashsale.recovery import queries
+from flashsale.recovery.queries import LaneKnown, WatchedSale
+from flashsale.reservation.errors import LaneLostError, StoreUnavailableError
+from flashsale.reservation.replies import LaneSnapshot
+from flashsale.reservation.store import ReservationStore
+from flashsale.settlement.queries import Pool
+from flashsale.stream.position import position
+
+
+class Fault(NamedTuple):
+    """A sale that must be recovered, and why, in words."""
+
+    sale: str
+    reason: str
+
+
+def lane_fault(known: LaneKnown, epoch: int, lane: LaneSnapshot) -> str | None:
+    """What is wrong with a lane that is there; None where nothing is."""
+    if lane.epoch != epoch:
+        return f"a lane is of epoch {lane.epoch} and the sale of epoch {epoch}"
+    if lane.seq < known.seq:
+        return f"a lane has {lane.seq} entries of {known.seq} that were seen: Redis went back"
+    if position(lane.last_entry_id) < position(known.last_entry_id):
+        return "a lane's stream ends before what was settled of it: Redis went back"
+    return None
+
+
+async def faults(
+    pool: Pool, store: ReservationStore, sales: Sequence[str] | None = None
+) -> list[Fault]:
+    """Every sale that must be recovered, of all or of `sales`.
+
+    Raises StoreUnavailableError, and asyncpg's errors: where nobody answers nothing is at fault.
+    """
+    found: list[Fault] = []
+    seen: dict[tuple[str, int], int] = {}
+    # Postgres first: what it knows by now, Redis must have by the time it is asked.
+    for sale in await queries.watched(pool, sales):
+        reason = await _fault(store, sale, seen)
+        if reason is not None:
+            found.append(Fault(sale.id, reason))
+    await queries.note_seen(pool, seen)
+    return found
+
+
+async def _fault(
+    store: ReservationStore, sale: WatchedSale, seen: dict[tuple[str, int], int]
+) -> str | None:
+    for number, known in enumerate(sale.known):
+        try:
+            lane = await store.snapshot(sale.id, number)
+        except LaneLostError:
+            return "a lane is not in Redis"
+        reason = lane_fault(known, sale.epoch, lane)
+        if reason is not None:
+            return reason
+        if sale.under_way:
+            return "a recovery was interrupted"
+        if lane.seq > known.seq:
+            seen[sale.id, number] = lane.seq
+    return None
+
+
+class NotAsLeftError(StoreUnavailableError):
+    """Redis was restarted and does not hold a sale as Postgres knows it: recovery is at work."""
+
+
+async def require_as_left(pool: Pool, store: ReservationStore) -> None:
+    """Return where every sale is in Redis as it was left; NotAsLeftError otherwise."""
+    found = await faults(pool, store)
+    if found:
+        raise NotAsLeftError(f"sale {found[0].sale}: {found[0].reason}")
