@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-
 from flashsale.preorders.allocation import LotRoom, Share, Waiting
 from flashsale.preorders.balance import Window
 from flashsale.preorders.values import (

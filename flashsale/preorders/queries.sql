@@ -47,7 +47,7 @@ LEFT JOIN LATERAL (
     WHERE p.order_id = o.id AND p.purpose = 'deposit' AND p.captured > 0
     ORDER BY p.counts DESC, e.received_at, e.event_id LIMIT 1
 ) AS l ON true
-WHERE o.id = ANY ($1::text[]) ORDER BY o.id FOR UPDATE OF o;
+WHERE o.id = ANY ($1::text[]) ORDER BY o.id FOR NO KEY UPDATE OF o;
 
 -- name: parts_of_cap
 -- The base supply and then the waves of an item, with what is promised of each.
@@ -162,7 +162,7 @@ SELECT o.id, o.item, o.state, o.closing,
     o.quantity * o.unit_amount - coalesce((
         SELECT sum(p.captured) FROM payments AS p WHERE p.order_id = o.id AND p.counts
     ), 0)::bigint AS rest
-FROM orders AS o WHERE o.id = ANY ($1::text[]) ORDER BY o.id FOR UPDATE OF o;
+FROM orders AS o WHERE o.id = ANY ($1::text[]) ORDER BY o.id FOR NO KEY UPDATE OF o;
 
 -- name: allocate_orders
 -- They have their units; Redis, which moves no stock for this, is not asked.

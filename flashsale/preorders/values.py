@@ -43,6 +43,18 @@ class ShipDate:
     moved_at_ms: int
 
 
+class Promise(NamedTuple):
+    """What an order was promised, what holds now, and its terms. Unix milliseconds.
+
+    `free_until_ms`: a promised date was moved, and until then the order may be cancelled freely.
+    """
+
+    promised_at_ms: int | None
+    ships_at_ms: int | None
+    free_until_ms: int | None
+    balance_due_at_ms: int | None
+
+
 class CapPart(NamedTuple):
     """A part of the cap: how many units it has, how many are promised, and for when."""
 

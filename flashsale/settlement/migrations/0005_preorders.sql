@@ -133,8 +133,8 @@ CREATE TABLE item_changes (
 );
 CREATE UNIQUE INDEX item_changes_asked ON item_changes (order_id) WHERE state = 'asked';
 
--- Orders that joined or left a queue, for the clock to take up. Only what pre-orders do gets
--- here, but for refunds, which are few; a launch pays for a comparison and no more.
+-- Orders that joined or left a queue, for the clock to take up. A launch pays for a comparison
+-- an order, and no more.
 CREATE TABLE preorder_news (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     order_id text COLLATE "C" NOT NULL,
@@ -143,7 +143,12 @@ CREATE TABLE preorder_news (
 
 CREATE FUNCTION note_preorder_news() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO preorder_news (order_id, sale_id) VALUES (NEW.id, NEW.sale_id);
+    -- Whoever joins holds the order's lock meanwhile, so that none is missed here.
+    IF NEW.state = 'deposit_paid'
+        OR EXISTS (SELECT FROM deposits WHERE order_id = NEW.id AND left_step IS NULL)
+    THEN
+        INSERT INTO preorder_news (order_id, sale_id) VALUES (NEW.id, NEW.sale_id);
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER preorder_order_new AFTER INSERT ON orders
