@@ -46,7 +46,7 @@ INSERT INTO recoveries (sale_id, epoch, reason) VALUES ($1, $2, $3);
 SELECT FROM sales WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: count_waves
--- Waves that the capacity holds already are sold by the rebuilding: Redis 
+-- Waves that the capacity holds already are sold by the rebuilding, and told to nobody again.
 UPDATE supplies SET state = 'applied'
 WHERE sale_id = $1 AND state = 'pending' AND applied_at IS NOT NULL AND quantity > 0;
 

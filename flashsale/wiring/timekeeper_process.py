@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from flashsale.clients import postgres_pool, reservation_store
 from flashsale.config import Settings
 from flashsale.timekeeper.timekeeper import Timekeeper
+from flashsale.wiring.recovery import recovery, recovery_keeper
 from flashsale.wiring.running import check_durability, finished
 
 _LOG = structlog.get_logger(__name__)
@@ -19,6 +22,7 @@ async def timekeeper(settings: Settings) -> None:
     async with (
         reservation_store(settings) as store,
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
+        recovery(settings, store) as recovering,
     ):
         await check_durability(settings, store, pool)
         bounds = settings.timekeeper
@@ -31,4 +35,8 @@ async def timekeeper(settings: Settings) -> None:
             on_trouble=lambda line: _LOG.warning("timekeeper_trouble", error=line),
         )
         _LOG.info("started", process="timekeeper")
-        await finished(keeper.run)
+
+        async def run(stop: asyncio.Event) -> None:
+            await asyncio.gather(keeper.run(stop), recovery_keeper(recovering).run(stop))
+
+        await finished(run)
