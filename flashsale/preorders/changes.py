@@ -1,0 +1,128 @@
+"""A buyer's change of SKU before allocation: Postgres asks, Redis decides, its event is settled.
+
+The wish is committed with `orders.closing` under the order's lock, so that neither an allocation
+nor a cancellation comes between the question and the answer; a crash in between is finished by
+the outbox. Never changes an order by itself while the sale's lanes exist.
+"""
+
+from __future__ import annotations
+
+from flashsale.access.tokens import Buyer
+from flashsale.domain.identity import split_order_id
+from flashsale.domain.lanes import lane_of
+from flashsale.domain.orders import OrderAction, OrderState, transition
+from flashsale.domain.outcomes import Status
+from flashsale.domain.sales import SaleState
+from flashsale.orders.values import Refusal
+from flashsale.payments.queries_outbox import Wish, forget, wish
+from flashsale.preorders import queries_changes as queries
+from flashsale.preorders.queries import Pool, Transaction
+from flashsale.reservation.errors import LaneLostError
+from flashsale.reservation.store import ReservationStore
+from flashsale.sales.queries import find_sale
+from flashsale.sales.values import ItemFacts, SaleFacts
+from flashsale.settlement import direct
+
+#: The outbox' name for a change; its subject is the order.
+CHANGE_ITEM = "change_item"
+#: The request that wished it answers it; the outbox does where that one does not come back.
+_LEFT_TO_THE_REQUEST_MS = 5_000
+
+_DONE = frozenset({Status.CHANGED, Status.ALREADY})
+_LOST = frozenset({Status.MISSING_LANE, Status.FOREIGN_EPOCH, Status.UNKNOWN_ORDER})
+_CODES = {
+    Status.SOLD_OUT: "sold_out",
+    Status.UNKNOWN_SKU: "unknown_sku",
+    Status.ILLEGAL: "order_not_changeable",
+}
+_UNKNOWN = Refusal("unknown_order")
+
+
+class ItemChanges:
+    """Raises StoreError or Postgres' errors where a store does not answer; repeating is safe."""
+
+    def __init__(self, pool: Pool, store: ReservationStore) -> None:
+        self._pool = pool
+        self._store = store
+
+    async def change(self, buyer: Buyer, order_id: str, sku: str) -> Refusal | None:
+        """Change the SKU of an order with a deposit; None: it has that SKU now.
+
+        unknown_order, unknown_sku, order_not_changeable (not a deposit, or allocated already),
+        order_closing, price_below_paid, sold_out.
+        """
+        sale = await self._sale_of(buyer, order_id)
+        if sale is None:
+            return _UNKNOWN
+        item = sale.item_of(sku)
+        if item is None:
+            return Refusal("unknown_sku")
+        async with self._pool.acquire() as connection, connection.transaction():
+            locked = await queries.lock_order(connection, order_id)
+            assert locked is not None, "orders are never deleted"
+            paid = await queries.paid_towards(connection, order_id)
+            refusal = refused(sale, item, locked, paid)
+            if refusal is not None or locked.item == item.item:
+                return refusal
+            await queries.ask(connection, order_id, item.item)
+            await wish(connection, [Wish(CHANGE_ITEM, order_id, _LEFT_TO_THE_REQUEST_MS)])
+        await self.enact(order_id)
+        code = await queries.last_refusal(self._pool, order_id)
+        return None if code is None else Refusal(code)
+
+    async def _sale_of(self, buyer: Buyer, order_id: str) -> SaleFacts | None:
+        """The sale of the buyer's own order; another's order is none."""
+        parts = split_order_id(order_id)
+        sale = await find_sale(self._pool, parts[0]) if parts else None
+        mine = sale is not None and sale.merchant_id == buyer.merchant_id
+        mine = mine and await queries.buyer_of(self._pool, order_id) == buyer.subject
+        return sale if mine else None
+
+    async def enact(self, order_id: str) -> None:
+        """Carry a wish out, or find that it was; the outbox' handler of CHANGE_ITEM."""
+        async with queries.enacting(self._pool, order_id) as session:
+            asked = await queries.asked(session, order_id)
+            if asked is None:
+                return
+            status = await self._tell(session, order_id, asked)
+            if status in _DONE:
+                await queries.grant(session, order_id)
+            else:
+                await queries.refuse(session, order_id, _CODES[status])
+            await forget(session, CHANGE_ITEM, [order_id])
+
+    async def _tell(self, session: Transaction, order_id: str, asked: queries.Asked) -> Status:
+        parts = split_order_id(order_id)
+        assert parts is not None
+        sale_id, order = parts
+        sale = await find_sale(session, sale_id)
+        assert sale is not None
+        if not sale.retired:
+            lane = lane_of(asked.buyer_id, sale.lanes)
+            moved = await self._store.change_item(
+                sale.id, lane, sale.epoch, order, asked.buyer_id, asked.item
+            )
+            if moved.status not in _LOST:
+                return moved.status
+            fresh = await find_sale(session, sale_id)
+            if fresh is None or not fresh.retired:
+                raise LaneLostError(moved.status.value)
+        async with session.transaction():
+            result = await direct.apply(session, order_id, OrderAction.CHANGE_SKU, item=asked.item)
+            await queries.free(session, order_id)
+        return result.status
+
+
+def refused(sale: SaleFacts, item: ItemFacts, order: queries.Locked, paid: int) -> Refusal | None:
+    """Why a locked order may not have another item; `paid` is in minor units. Pure."""
+    state = OrderState(order.state)
+    if transition(state, OrderAction.CHANGE_SKU) is None or sale.state is SaleState.CANCELLED:
+        return Refusal("order_not_changeable")
+    if order.closing is not None:
+        return Refusal("order_closing")
+    if item.price.currency != sale.items[order.item].price.currency:
+        return Refusal("order_not_changeable")
+    if item.price.amount * order.quantity < paid:
+        # Money would have to go back, and a deposit is no longer one.
+        return Refusal("price_below_paid")
+    return None

@@ -1,0 +1,91 @@
+"""Changes of SKU in Postgres: a function a statement. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from flashsale.preorders.queries import Database, Pool, Transaction
+from flashsale.sql import load_queries
+
+SQL = load_queries(Path(__file__).with_name("queries_changes.sql"))
+
+
+class Locked(NamedTuple):
+    """An order, locked."""
+
+    item: int
+    buyer_id: str
+    quantity: int
+    state: str
+    closing: str | None
+
+
+class Asked(NamedTuple):
+    """A wish that is still to be answered."""
+
+    item: int
+    buyer_id: str
+
+
+async def buyer_of(database: Database, order_id: str) -> str | None:
+    """Whose order it is; None where Postgres has none of that id."""
+    buyer: str | None = await database.fetchval(SQL["find_order"], order_id)
+    return buyer
+
+
+async def lock_order(connection: Transaction, order_id: str) -> Locked | None:
+    """Lock an order until the end."""
+    row = await connection.fetchrow(SQL["lock_order"], order_id)
+    return None if row is None else Locked(*row)
+
+
+async def paid_towards(connection: Transaction, order_id: str) -> int:
+    """What was paid of an order, minor units."""
+    return int(await connection.fetchval(SQL["paid_towards"], order_id))
+
+
+async def ask(connection: Transaction, order_id: str, item: int) -> None:
+    """Write the wish; the order is locked and nothing else is being decided about it."""
+    await connection.execute(SQL["ask_change"], order_id, item)
+
+
+async def asked(database: Database, order_id: str) -> Asked | None:
+    """The wish that is still to be answered."""
+    row = await database.fetchrow(SQL["asked_change"], order_id)
+    return None if row is None else Asked(*row)
+
+
+async def last_refusal(database: Database, order_id: str) -> str | None:
+    """Why the last wish was refused; None where it was granted, or is being decided."""
+    refusal: str | None = await database.fetchval(SQL["last_refusal"], order_id)
+    return refusal
+
+
+async def grant(database: Database, order_id: str) -> None:
+    """The SKU is changed."""
+    await database.execute(SQL["grant_change"], order_id)
+
+
+async def refuse(database: Database, order_id: str, code: str) -> None:
+    """Nothing was changed, and why."""
+    await database.execute(SQL["refuse_change"], order_id, code)
+
+
+async def free(connection: Transaction, order_id: str) -> None:
+    """Nothing is awaited any more."""
+    await connection.execute(SQL["free_order"], order_id)
+
+
+@asynccontextmanager
+async def enacting(pool: Pool, order_id: str) -> AsyncIterator[Transaction]:
+    """A session that alone asks Redis about an order; no transaction is open in it."""
+    async with pool.acquire() as session:
+        await session.execute(SQL["lock_enacting"], order_id)
+        try:
+            yield session
+        finally:
+            if not session.is_closed():
+                await session.execute(SQL["unlock_enacting"], order_id)

@@ -1,0 +1,52 @@
+-- Statements of a buyer's change of SKU. The order is locked first.
+
+-- name: find_order
+-- Whose order it is.
+SELECT buyer_id FROM orders WHERE id = $1;
+
+-- name: lock_order
+-- The order as it is now; nobody else decides about it until the end.
+SELECT item, buyer_id, quantity, state, closing FROM orders WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: paid_towards
+-- What was paid of it, in minor units.
+SELECT coalesce(sum(captured), 0)::bigint FROM payments WHERE order_id = $1 AND counts;
+
+-- name: ask_change
+-- The wish, and that nothing else may be decided until it is answered.
+WITH asked AS (UPDATE orders SET closing = 'changing' WHERE id = $1)
+INSERT INTO item_changes (order_id, item) VALUES ($1, $2);
+
+-- name: asked_change
+-- The wish that is still to be answered.
+SELECT c.item, o.buyer_id FROM item_changes AS c JOIN orders AS o ON o.id = c.order_id
+WHERE c.order_id = $1 AND c.state = 'asked';
+
+-- name: last_refusal
+-- Why the last wish was refused, if it was.
+SELECT refusal FROM item_changes WHERE order_id = $1 ORDER BY id DESC LIMIT 1;
+
+-- name: grant_change
+-- Redis has changed the SKU; its event will change the order.
+UPDATE item_changes SET state = 'done' WHERE order_id = $1 AND state = 'asked';
+
+-- name: refuse_change
+-- Nothing was changed: the order may be decided about again.
+WITH refused AS (
+    UPDATE item_changes SET state = 'refused', refusal = $2
+    WHERE order_id = $1 AND state = 'asked' RETURNING order_id
+)
+UPDATE orders SET closing = NULL
+WHERE id IN (SELECT order_id FROM refused) AND closing = 'changing';
+
+-- name: free_order
+-- Decided here, since no lane is left to be told: nothing is awaited any more.
+UPDATE orders SET closing = NULL WHERE id = $1 AND closing = 'changing';
+
+-- name: lock_enacting
+-- One at a time asks Redis: two answers to one wish could differ.
+SELECT pg_advisory_lock(hashtextextended('item_change:' || $1, 0));
+
+-- name: unlock_enacting
+-- The next one may ask.
+SELECT pg_advisory_unlock(hashtextextended('item_change:' || $1, 0));
