@@ -28,6 +28,8 @@ CREATE TABLE payments (
     checkout_url text,
     -- Whether the provider may charge the same buyer again without being asked (a balance).
     saved boolean NOT NULL DEFAULT false,
+    -- Charged by what was saved of an earlier one: there is no page on which the buyer pays it.
+    automatic boolean NOT NULL DEFAULT false,
     amount bigint NOT NULL CHECK (amount >= 0),
     currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
     state text NOT NULL DEFAULT 'created'

@@ -1,0 +1,45 @@
+-- Statements of the outbox: what is still to be done outside Postgres.
+
+-- name: wish
+-- A wish committed with the change that asks for it. Wishing again makes it due at once and tells
+-- whoever is at work on it that there is more to do.
+INSERT INTO outbox AS o (kind, subject, due_at)
+SELECT c.kind, c.subject, now() + c.delay_ms * interval '1 millisecond'
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS c (kind, subject, delay_ms)
+ORDER BY c.kind, c.subject
+ON CONFLICT (kind, subject) DO UPDATE SET
+    wishes = o.wishes + 1, attempts = 0, due_at = least(o.due_at, EXCLUDED.due_at);
+
+-- name: claim
+-- Due wishes of some kinds, for as long as the lease: who dies with one leaves it to the next.
+WITH due AS (
+    SELECT id FROM outbox WHERE due_at <= now() AND kind = ANY ($1::text[])
+    ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE outbox AS o
+SET due_at = now() + $3::bigint * interval '1 millisecond', attempts = o.attempts + 1
+FROM due WHERE o.id = due.id
+RETURNING o.id, o.kind, o.subject, o.attempts, o.wishes;
+
+-- name: done
+-- Finished, unless wished again meanwhile.
+DELETE FROM outbox AS o USING unnest($1::bigint[], $2::integer[]) AS c (id, wishes)
+WHERE o.id = c.id AND o.wishes = c.wishes;
+
+-- name: forget
+-- Finished by whoever wished it.
+DELETE FROM outbox WHERE kind = $1 AND subject = ANY ($2::text[]);
+
+-- name: put_off
+-- Not finished: later again.
+UPDATE outbox AS o
+SET due_at = now() + c.delay_ms * interval '1 millisecond', last_error = c.error
+FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::text[])
+    AS c (id, wishes, delay_ms, error)
+WHERE o.id = c.id AND o.wishes = c.wishes;
+
+-- name: backlog
+-- How much is waiting, and for how long the oldest that is due has been (milliseconds).
+SELECT count(*) AS waiting,
+    coalesce((extract(epoch FROM now() - min(created_at)) * 1000)::bigint, 0) AS oldest_ms
+FROM outbox;
