@@ -172,9 +172,13 @@ SELECT
     (SELECT count(*) FROM outbox WHERE attempts >= $1) AS stuck;
 
 -- name: ledger_rows
--- Some movements of a provider as its callbacks told them.
+-- Some movements of a provider as its callbacks told them: by their ids, and by their payments.
 SELECT event_id, kind, payment_id, refund_id, amount, currency, fee FROM ledger_entries
-WHERE provider = $1 AND event_id = ANY ($2::text[]);
+WHERE provider = $1 AND event_id = ANY ($2::text[]) AND kind IN ('captured', 'refunded')
+UNION
+SELECT event_id, kind, payment_id, refund_id, amount, currency, fee FROM ledger_entries
+WHERE provider = $1 AND payment_id = ANY ($3::text[]) AND kind IN ('captured', 'refunded')
+ORDER BY event_id;
 
 -- name: page_of_movements
 -- A provider's movements that its statement must show by now, behind an event id.

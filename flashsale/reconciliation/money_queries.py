@@ -99,11 +99,11 @@ async def installation_notes(database: Database, attempts_max: int) -> Installat
 
 
 async def ledger_rows(
-    database: Database, provider: str, events: Sequence[str]
-) -> dict[str, LedgerRow]:
-    """Those of a provider's events that the ledger has, by their id."""
-    rows = await database.fetch(_SQL["ledger_rows"], provider, list(events))
-    return {row["event_id"]: LedgerRow(*row) for row in rows}
+    database: Database, provider: str, events: Collection[str], payments: Collection[str]
+) -> list[LedgerRow]:
+    """A provider's captures and refunds: some events, and all of some payments."""
+    rows = await database.fetch(_SQL["ledger_rows"], provider, list(events), list(payments))
+    return [LedgerRow(*row) for row in rows]
 
 
 async def movements(
