@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+from flashsale.domain.sales import SaleState
+
 
 class FieldError(NamedTuple):
     """One field at fault: a JSON pointer (RFC 6901) into the form and one plain sentence."""
@@ -78,10 +80,14 @@ class StaleRevisionError(SaleError):
 
 
 class IllegalTransitionError(SaleError):
-    """The action is not legal in the sale's state."""
+    """The action is not legal in the sale's `state`, the one that the public sees."""
 
     code, status = "illegal_transition", 409
     message = "The sale is in a state that does not allow this. Nothing was changed."
+
+    def __init__(self, state: SaleState | None = None) -> None:
+        super().__init__()
+        self.state = state
 
 
 class SupplyBelowLiveError(SaleError):

@@ -181,8 +181,9 @@ class SaleService:
                     fault = errors.FieldError("/sku", "Stands for another item already.")
                     raise errors.ValidationFailedError([fault])
             else:
-                if sale.visible_state(now_ms) not in RUNNING_STATES:
-                    raise errors.IllegalTransitionError
+                visible = sale.visible_state(now_ms)
+                if visible not in RUNNING_STATES:
+                    raise errors.IllegalTransitionError(visible)
                 check_new_item(form, sale)
                 await queries.add_item(transaction, sale, form)
         return await self._enact(sale_id)
@@ -210,8 +211,9 @@ class SaleService:
         if idempotency_key is not None:
             known = await queries.find_supply(self._pool, supply_id)
         if known is None:
-            if sale.visible_state(now_ms) in {SaleState.CLOSED, SaleState.CANCELLED}:
-                raise errors.IllegalTransitionError
+            visible = sale.visible_state(now_ms)
+            if visible in {SaleState.CLOSED, SaleState.CANCELLED}:
+                raise errors.IllegalTransitionError(visible)
             check_supply(form, instant(now_ms), instant(sale.ends_at_ms))
             await queries.insert_supply(
                 self._pool,
@@ -266,7 +268,7 @@ class SaleService:
                 if leads is action and reached is target
             ]
             if target is None or not await queries.move_sale(self._pool, sale, sources, target):
-                raise errors.IllegalTransitionError
+                raise errors.IllegalTransitionError(visible)
         return await self._enact(sale_id)
 
     async def _enact(self, sale_id: str) -> SaleFacts:

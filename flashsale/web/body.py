@@ -59,16 +59,33 @@ async def read_body(request: BaseRequest) -> bytes:
     return raw if encoding is None else _unpack(raw, encoding)
 
 
-async def _read_slowly(request: BaseRequest) -> bytes:
+async def read_bytes(request: BaseRequest, bytes_max: int) -> bytes:
+    """A body of any type, byte for byte as it was sent, at most `bytes_max`.
+
+    ProblemError: `unsupported_media_type` (packed), `body_too_large`, `request_timeout`.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise refuse("unsupported_media_type", "Send the body plain, not packed.")
+    if (request.content_length or 0) > bytes_max:
+        raise _too_large(bytes_max)
+    return await _read_slowly(request, bytes_max)
+
+
+def _too_large(bytes_max: int) -> ProblemError:
+    detail = "" if bytes_max == BODY_MAX_BYTES else f"A body has at most {bytes_max} bytes here."
+    return refuse("body_too_large", detail)
+
+
+async def _read_slowly(request: BaseRequest, bytes_max: int = BODY_MAX_BYTES) -> bytes:
     chunks = bytearray()
     protocol = request.protocol
     seconds = protocol.request_seconds_max if isinstance(protocol, Connection) else None
     try:
         async with asyncio.timeout(seconds):
-            while chunk := await request.content.read(BODY_MAX_BYTES + 1 - len(chunks)):
+            while chunk := await request.content.read(bytes_max + 1 - len(chunks)):
                 chunks += chunk
-                if len(chunks) > BODY_MAX_BYTES:
-                    raise refuse("body_too_large")
+                if len(chunks) > bytes_max:
+                    raise _too_large(bytes_max)
     except TimeoutError:
         raise ProblemError(Problem("request_timeout", headers={"Connection": "close"})) from None
     except RequestPayloadError:

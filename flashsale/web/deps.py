@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -19,8 +20,28 @@ from flashsale.web.auth import Access
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
 
+if TYPE_CHECKING:
+    from flashsale.payments.cancel import Cancelling
+    from flashsale.payments.fulfilment import Fulfilment
+    from flashsale.payments.intake import Intake
+    from flashsale.payments.provider import Provider
+    from flashsale.payments.refunds import Refunds
+    from flashsale.payments.service import PaymentDesk
+
 #: Answers with what is wrong in one sentence, or None; raising means that nothing answered.
 Probe = Callable[[], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyDesks:
+    """What moves money; `providers` by the name that their callbacks' address carries."""
+
+    desk: PaymentDesk
+    intake: Intake
+    refunds: Refunds
+    cancelling: Cancelling
+    fulfilment: Fulfilment
+    providers: Mapping[str, Provider]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +53,7 @@ class WebDeps:
     buyer_keys: BuyerKeys
     audit_log: AuditLog
     desk: OrderDesk
+    money: MoneyDesks = cast("MoneyDesks", None)  # noqa: RUF009 - until every process has desks
     sales: SaleService
     ledger: Ledger
     store: ReservationStore

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import orjson
 from aiohttp import web
 
-from flashsale.sales.errors import FieldsRefusedError, SaleError
+from flashsale.sales.errors import FieldsRefusedError, IllegalTransitionError, SaleError
+from flashsale.web.headers import COMMON_HEADERS
+from flashsale.web.problems_money import MONEY_PROBLEMS
 
 SERVER = "flashsale"  # which version of what runs here is nobody's business
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -118,7 +120,7 @@ _TABLE = {
 }
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
-    {code: Kind._make((*row, 0)[:4]) for code, row in _TABLE.items()}
+    {code: Kind._make((*row, 0)[:4]) for code, row in (_TABLE | MONEY_PROBLEMS).items()}
 )
 
 
@@ -157,7 +159,8 @@ class Problem:
             body=self.body(),
             status=self.status,
             content_type=PROBLEM_MEDIA_TYPE,
-            headers={"Server": SERVER, "Cache-Control": "no-store", **self.all_headers()},
+            # Those that meet no router, malformed requests, have no other place to get them from.
+            headers={"Server": SERVER, **COMMON_HEADERS, **self.all_headers()},
         )
 
 
@@ -197,6 +200,8 @@ def invalid(pointer: str, detail: str) -> ProblemError:
 
 def problem_of_sale(error: SaleError) -> Problem:
     """What a capability refused, as a document; each field at fault is named."""
+    if isinstance(error, IllegalTransitionError) and error.state is not None:
+        return Problem(error.code, str(error), {"state": error.state.value})
     if not isinstance(error, FieldsRefusedError):
         return Problem(error.code, str(error))
     errors = [{"pointer": _shown(each.pointer), "detail": each.detail} for each in error.errors]

@@ -36,7 +36,12 @@ class Auth(StrEnum):
 
 
 _KEYWORDS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
-_TAGS = (("/v1/merchant/", "Merchants"), ("/v1/", "Buyers"), ("/", "Operations"))
+_TAGS = (
+    ("/v1/merchant/", "Merchants"),
+    ("/v1/providers/", "Payment providers"),
+    ("/v1/", "Buyers"),
+    ("/", "Operations"),
+)
 _TOKEN_REFUSALS = ("token_too_long", "token_invalid", "token_expired")
 _KEY_REFUSALS = ("token_too_long", "api_key_invalid", "scope_missing")
 _BODY_REFUSALS = (
@@ -46,6 +51,7 @@ _BODY_REFUSALS = (
     "body_too_large",
     "validation_failed",
 )
+_BYTES_REFUSALS = ("request_timeout", "unsupported_media_type", "body_too_large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Route:
 
     `refusals` are the codes particular to it; those of its `auth`, `body` and `query` are added.
     The handler's docstring is its summary.
+    `takes` is the media type of a body that is no JSON of ours, and so has no model.
     An `answer` of None with a `media_type` is text; `others` are further answers by status, and
     `sends` the headers that come with a good one.
     """
@@ -66,6 +73,7 @@ class Route:
     refusals: Sequence[str] = ()
     status: int = 200
     body: type[BaseModel] | None = None
+    takes: str | None = None
     query: type[BaseModel] | None = None
     required_header: str | None = None
     optional_header: str | None = None
@@ -94,6 +102,8 @@ class Route:
             codes += _KEY_REFUSALS
         if self.body is not None:
             codes += _BODY_REFUSALS
+        if self.takes is not None:
+            codes += _BYTES_REFUSALS
         if self.query is not None:
             codes.append("validation_failed")
         return sorted(set(codes))
@@ -180,6 +190,9 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["security"] = [{"merchant": [route.auth.value]}]
     if route.body is not None:
         content = {"application/json": {"schema": _reference(route.body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif route.takes is not None:
+        content = {route.takes: {"schema": {"type": "string"}}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

@@ -15,7 +15,8 @@ from flashsale.domain.money import Money
 from flashsale.domain.sales import SaleState
 from flashsale.domain.stock import Availability, availability
 from flashsale.orders.values import OrderView, Refusal
-from flashsale.sales.values import ItemFacts, SaleFacts
+from flashsale.sales.promises import HOUR_MS
+from flashsale.sales.values import CancellationTerms, ItemFacts, PreorderTerms, SaleFacts
 from flashsale.web.errors import Problem
 
 _T = TypeVar("_T", covariant=True)  # noqa: PLC0105 - Listed and page share it
@@ -94,16 +95,47 @@ def public_sale(
         "per_buyer_limit": facts.per_buyer_limit,
         "hold_seconds": facts.hold_seconds,
         "published_supply": facts.published_supply,
+        "cancellation": cancellation(facts.cancellation),
     }
+    if facts.preorder is not None:
+        sale["preorder"] = preorder(facts.preorder)
     if facts.durability != "strict":
         sale["durability"] = facts.durability
     return sale
 
 
+def cancellation(terms: CancellationTerms) -> dict[str, Any]:
+    """What a buyer who has paid may do."""
+    answer: dict[str, Any] = {"paid": terms.paid}
+    if terms.within_minutes is not None:
+        answer["within_minutes"] = terms.within_minutes
+    return answer
+
+
+def preorder(terms: PreorderTerms) -> dict[str, Any]:
+    """How a pre-order collects its balance, as its form says it, what was left out filled in."""
+    balance: dict[str, Any] = {"mode": terms.mode}
+    if terms.opens_at_ms is not None and terms.due_at_ms is not None:
+        balance["opens_at"] = rfc3339(terms.opens_at_ms)
+        balance["due_at"] = rfc3339(terms.due_at_ms)
+    else:
+        balance["window_hours"] = _hours(terms.window_ms)
+    balance["grace_hours"] = _hours(terms.grace_ms)
+    balance["retry_hours"] = _hours(terms.retry_ms)
+    balance["reminder_hours"] = _hours(terms.reminder_ms)
+    days = _hours(terms.free_cancel_ms) / 24
+    return {"balance": balance, "on_default": terms.on_default, "free_cancel_days": days}
+
+
+def _hours(milliseconds: int) -> float:
+    return milliseconds / HOUR_MS
+
+
 def _availability(
     item: ItemFacts, state: SaleState, available: Sequence[int], capacity: Sequence[int]
 ) -> Availability:
-    if item.item < len(available):
+    # Units that a sale called off gives back are not for sale any more.
+    if item.item < len(available) and state is not SaleState.CANCELLED:
         return availability(available[item.item], capacity[item.item])
     # Before the first reading nothing is sold yet; a sale that is over has nothing to offer.
     left = 0 if state in _NOTHING_SELLS else item.capacity
@@ -117,6 +149,10 @@ def _public_item(facts: SaleFacts, item: ItemFacts, shown: Availability) -> dict
         "price": money(item.price),
         "availability": shown.value,
     }
+    if item.deposit is not None:
+        answer["deposit"] = money(item.deposit)
+    if item.ships_at_ms is not None:
+        answer["ships_at"] = rfc3339(item.ships_at_ms)
     return {**answer, "supply": item.capacity} if facts.published_supply else answer
 
 

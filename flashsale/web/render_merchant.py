@@ -9,8 +9,8 @@ from flashsale.access.api_keys import ApiKeyRecord
 from flashsale.domain.stock import Stock
 from flashsale.sales.report import ItemReport, SaleReport
 from flashsale.sales.values import ItemFacts, SaleFacts, Supply
-from flashsale.settlement.ledger import OrderRow
-from flashsale.web.render import money, rfc3339, rfc3339_of
+from flashsale.settlement.ledger import BesideOrder, OrderRow
+from flashsale.web.render import cancellation, money, preorder, rfc3339, rfc3339_of
 
 CSV_COLUMNS = (
     "id",
@@ -23,8 +23,14 @@ CSV_COLUMNS = (
     "decided_at",
     "settled_at",
     "hold_expires_at",
+    "captured",
+    "refunded",
+    "carrier",
+    "tracking_number",
+    "shipped_at",
 )
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+#: How a cell begins that a spreadsheet would calculate.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def sale(facts: SaleFacts, *, stock: Sequence[Stock] | None, now_ms: int) -> dict[str, Any]:
@@ -37,11 +43,13 @@ def sale(facts: SaleFacts, *, stock: Sequence[Stock] | None, now_ms: int) -> dic
         "kind": facts.kind.value,
         "starts_at": rfc3339(facts.starts_at_ms),
         "ends_at": rfc3339(facts.ends_at_ms),
-        "items": [_item(item, stock[item.item] if stock else None) for item in facts.items],
+        "items": [_item(item, stock) for item in facts.items],
         "per_buyer_limit": facts.per_buyer_limit,
         "hold_seconds": facts.hold_seconds,
         "admission": {"mode": "open"},
         "registration": None,
+        "cancellation": cancellation(facts.cancellation),
+        "preorder": None if facts.preorder is None else preorder(facts.preorder),
         "published_supply": facts.published_supply,
         "lanes": facts.lanes,
         "durability": facts.durability,
@@ -49,14 +57,17 @@ def sale(facts: SaleFacts, *, stock: Sequence[Stock] | None, now_ms: int) -> dic
     }
 
 
-def _item(item: ItemFacts, stock: Stock | None) -> dict[str, Any]:
+def _item(item: ItemFacts, stock: Sequence[Stock] | None) -> dict[str, Any]:
+    # An item that joined the sale may be unknown to a lane for a moment.
+    counted = None if stock is None or item.item >= len(stock) else stock[item.item]
     return {
         "sku": item.sku,
         "name": item.name,
         "price": money(item.price),
         "supply": item.capacity,
+        "deposit": None if item.deposit is None else money(item.deposit),
         "ships_at": _instant(item.ships_at_ms),
-        "stock": None if stock is None else _stock(stock),
+        "stock": None if counted is None else _stock(counted),
     }
 
 
@@ -107,8 +118,8 @@ def order(facts: SaleFacts, row: OrderRow) -> dict[str, Any]:
     }
 
 
-def order_cells(facts: SaleFacts, row: OrderRow) -> list[str]:
-    """A settled order as a line of CSV, in the order of CSV_COLUMNS."""
+def order_cells(facts: SaleFacts, row: OrderRow, beside: BesideOrder) -> list[str]:
+    """A settled order as a line of CSV, in the order of CSV_COLUMNS; money in minor units."""
     item = facts.items[row.item]
     cells = (
         row.id,
@@ -121,13 +132,18 @@ def order_cells(facts: SaleFacts, row: OrderRow) -> list[str]:
         rfc3339(row.decided_at_ms),
         rfc3339(row.settled_at_ms),
         rfc3339(row.hold_expires_at_ms),
+        beside.captured,
+        beside.refunded,
+        beside.carrier or "",
+        beside.tracking_number or "",
+        _instant(beside.shipped_at_ms) or "",
     )
     return [plain_cell(str(cell)) for cell in cells]
 
 
 def plain_cell(text: str) -> str:
     """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def report(done: SaleReport) -> dict[str, Any]:

@@ -6,18 +6,21 @@ from typing import Any
 
 from aiohttp import web
 
-from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm
+from flashsale.sales.forms import ItemForm, SaleForm, SalePatch, SupplyForm
 from flashsale.web import schemas as s
 from flashsale.web import schemas_merchant as w
+from flashsale.web import schemas_money as c
 from flashsale.web import schemas_security as x
 from flashsale.web.api import api_keys as keys
 from flashsale.web.api import audit_log as log
 from flashsale.web.api import buyer_keys as signers
 from flashsale.web.api import documents as docs
+from flashsale.web.api import merchant_money as cash
 from flashsale.web.api import merchant_orders as sold
 from flashsale.web.api import merchant_sales as m
 from flashsale.web.api import operations as ops
-from flashsale.web.api import orders, public
+from flashsale.web.api import orders, payments, public
+from flashsale.web.api import provider_webhooks as providers
 from flashsale.web.audited import admitting
 from flashsale.web.auth import Access
 from flashsale.web.errors import Problem
@@ -26,6 +29,7 @@ from flashsale.web.openapi import Auth, Route
 _ANYONE, _BUYER = Auth.NONE, Auth.BUYER
 _READ, _MANAGE, _ADMIN = Auth.READ, Auth.MANAGE, Auth.ADMIN
 _SALE, _MINE = "/v1/sales/{sale}", "/v1/merchant/sales/{sale}"
+_SOLD = "/v1/merchant/orders/{order}"
 _ORDER, _KEYS = "/v1/orders/{order}", "/v1/merchant/api-keys"
 _KEY, _PAGE = "Idempotency-Key", s.PageQuery
 _SIGNERS = "/v1/merchant/buyer-keys"
@@ -39,7 +43,17 @@ _PLACE = (
     *("unknown_sale", "wrong_sale", "not_open", "sale_over", "paused", "unknown_sku"),
     *("limit_reached", "sold_out", "busy"),
 )
-_CANCEL = ("unknown_order", "hold_expired", "order_not_cancellable")
+_CANCEL = ("unknown_order", "hold_expired", "order_not_cancellable", "order_closing")
+_PAY = (
+    *("unknown_order", "order_not_confirmed", "hold_expired", "order_not_payable", "nothing_due"),
+    *("payment_in_progress", "order_closing", "provider_unavailable", "busy"),
+)
+_REFUND = (
+    *("idempotency_key_missing", *_KEY_CODES, "unknown_order", "order_not_refundable"),
+    *("refund_above_captured", "order_closing"),
+)
+_SHIP = ("unknown_order", "order_not_shippable", "already_shipped", "order_closing")
+_CALLBACK = ("unknown_provider", "signature_invalid", "stamp_refused", "callback_malformed")
 _EDIT = ("unknown_sale", "precondition_required", "stale_edit", "edit_unsafe")
 _ACT = ("unknown_sale", "illegal_transition")
 _SCHEDULE = (*_ACT, "durability_unsafe", "validation_failed")
@@ -57,8 +71,14 @@ ROUTES = (
           status=201, body=s.OrderForm, required_header=_KEY,
           sends=("Location", "Idempotency-Replayed")),
     Route("GET", "/v1/orders", orders.list_orders, _BUYER, s.OrderPage, query=_PAGE),
-    Route("GET", _ORDER, orders.read_order, _BUYER, s.OrderView, ("unknown_order",)),
+    Route("GET", _ORDER, orders.read_order, _BUYER, c.OrderDetail, ("unknown_order",)),
     Route("POST", _ORDER + "/cancel", orders.cancel_order, _BUYER, s.OrderView, _CANCEL),
+    Route("POST", _ORDER + "/payments", payments.begin_payment, _BUYER, c.PaymentView, _PAY,
+          status=201, sends=("Idempotency-Replayed",)),
+    Route("GET", _ORDER + "/payments", payments.list_payments, _BUYER, c.PaymentPage,
+          ("unknown_order",)),
+    Route("POST", "/v1/providers/{provider}/webhooks", providers.take_callback, _ANYONE,
+          c.CallbackTaken, _CALLBACK, takes="application/json", others={202: c.CallbackTaken}),
 
     Route("POST", "/v1/merchant/sales", m.create_sale, _MANAGE, w.MerchantSale,
           status=201, body=SaleForm, sends=("Location", *_TAG)),
@@ -74,12 +94,24 @@ ROUTES = (
     Route("POST", _MINE + "/cancel", m.cancel_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
     Route("POST", _MINE + "/supply", m.add_supply, _MANAGE, w.SupplyView, _SUPPLY,
           status=201, body=SupplyForm, optional_header=_KEY),
+    Route("POST", _MINE + "/items", m.add_item, _MANAGE, w.MerchantSale, _ACT,
+          status=201, body=ItemForm, sends=_TAG),
     Route("GET", _MINE + "/supply", m.list_supplies, _READ, w.SupplyPage, _UNKNOWN, query=_PAGE),
     Route("GET", _MINE + "/report", sold.read_report, _READ, w.SaleReport, _UNKNOWN),
     Route("GET", _MINE + "/orders", sold.list_sale_orders, _READ, w.MerchantOrderPage, _UNKNOWN,
           query=_PAGE),
     Route("GET", _MINE + "/orders.csv", sold.export_orders, _READ, None, _UNKNOWN,
           media_type="text/csv"),
+    Route("POST", _MINE + "/shipments.csv", cash.import_shipments, _MANAGE, c.ShipmentsImported,
+          ("unknown_sale", "validation_failed", "shipments_refused"), takes="text/csv"),
+    Route("GET", _SOLD, cash.read_merchant_order, _READ, c.MerchantOrderDetail,
+          ("unknown_order",)),
+    Route("POST", _SOLD + "/refunds", cash.refund_order, _MANAGE, c.RefundAnswer, _REFUND,
+          status=201, body=c.RefundForm, required_header=_KEY, sends=("Idempotency-Replayed",)),
+    Route("POST", _SOLD + "/shipment", cash.ship_order, _MANAGE, c.ShipmentView, _SHIP,
+          status=201, body=c.ShipmentForm, sends=("Idempotency-Replayed",)),
+    # Calls of pre-orders and of outbound webhooks stand here, in tables of their own.
+
     Route("POST", _KEYS, keys.create_api_key, _ADMIN, w.NewApiKey,
           status=201, body=w.ApiKeyForm),
     Route("GET", _KEYS, keys.list_api_keys, _ADMIN, w.ApiKeyPage, query=_PAGE),
@@ -104,6 +136,7 @@ ROUTES = (
 
 #: Pages about the API; they are not part of the document.
 PAGES = (
+    ("/", docs.front_door),
     ("/openapi.json", docs.openapi_document),
     ("/docs", docs.docs),
     ("/docs/problems", docs.problems),

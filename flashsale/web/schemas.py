@@ -60,13 +60,45 @@ class OrderPage(View):
 
 
 class PublicItem(View):
-    """A SKU as the public sees it; `supply` only where the merchant publishes unit counts."""
+    """A SKU as the public sees it; `supply` only where the merchant publishes unit counts.
+
+    `deposit` is what a unit costs at once, the rest of the price comes later.
+    """
 
     sku: str
     name: str
     price: Money
+    deposit: Money | None = None
+    ships_at: datetime | None = None
     availability: Availability
     supply: int | None = Field(default=None, ge=0)
+
+
+class Cancellation(View):
+    """What a buyer who has paid may do; `within_minutes` of paying where that is said."""
+
+    paid: Literal["refund", "refused"]
+    within_minutes: int | None = None
+
+
+class Balance(View):
+    """When the rest of a pre-order is due: by a date for all, or so long after its allocation."""
+
+    mode: Literal["on_allocation", "by_date"]
+    opens_at: datetime | None = None
+    due_at: datetime | None = None
+    window_hours: float | None = None
+    grace_hours: float
+    retry_hours: float
+    reminder_hours: float
+
+
+class Preorder(View):
+    """What becomes of a deposit whose balance is not paid, and when a buyer may cancel freely."""
+
+    balance: Balance
+    on_default: Literal["forfeit", "refund"]
+    free_cancel_days: float
 
 
 class PublicSale(View):
@@ -83,6 +115,8 @@ class PublicSale(View):
     per_buyer_limit: int
     hold_seconds: int
     published_supply: bool
+    cancellation: Cancellation
+    preorder: Preorder | None = None
     durability: Literal["relaxed"] | None = None
 
 
@@ -143,4 +177,5 @@ class ProblemView(View):
     code: str
     detail: str
     errors: list[FieldError] | None = None
+    state: SaleState | None = None
     starts_at: datetime | None = None

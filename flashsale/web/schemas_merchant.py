@@ -8,7 +8,7 @@ from pydantic import Field
 from flashsale.domain.orders import OrderState
 from flashsale.domain.sales import SaleKind, SaleState
 from flashsale.sales.forms import Form, Instant, Name
-from flashsale.web.schemas import Money, View
+from flashsale.web.schemas import Cancellation, Money, Preorder, View
 
 
 class Stock(View):
@@ -28,6 +28,7 @@ class MerchantItem(View):
     name: str
     price: Money
     supply: int
+    deposit: Money | None
     ships_at: datetime | None
     stock: Stock | None
 
@@ -53,6 +54,8 @@ class MerchantSale(View):
     hold_seconds: int
     admission: Admission
     registration: None
+    cancellation: Cancellation
+    preorder: Preorder | None
     published_supply: bool
     lanes: int
     durability: Literal["strict", "relaxed"]

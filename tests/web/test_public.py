@@ -43,6 +43,7 @@ async def test_the_public_facts_of_a_sale(house: House) -> None:
         "per_buyer_limit": 2,
         "hold_seconds": 60,
         "published_supply": False,
+        "cancellation": {"paid": "refund"},
     }
     assert abs(datetime.fromisoformat(facts["starts_at"]) - starts) < timedelta(milliseconds=2)
     assert abs(datetime.fromisoformat(facts["server_time"]) - now()) < timedelta(seconds=30)

@@ -43,6 +43,11 @@ def static_files() -> dict[str, Path]:
     }
 
 
+async def front_door(_request: web.Request) -> web.Response:
+    """Whoever opens the address in a browser is shown what can be called."""
+    return web.Response(status=307, headers={"Location": "/docs", **_BRIEFLY})
+
+
 async def openapi_document(request: web.Request) -> web.Response:
     """The OpenAPI 3.1 document."""
     return web.Response(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from aiohttp import web
 
 from flashsale.sales.report import report
+from flashsale.settlement.ledger import BesideOrder
 from flashsale.web import render_merchant as render
 from flashsale.web.auth import API_KEY
 from flashsale.web.deps import DEPS
@@ -18,6 +19,7 @@ from flashsale.web.render import json_response, page
 
 #: A reader that takes no more for this long is let go.
 WRITE_SECONDS_MAX = 30.0
+_NOTHING = BesideOrder()
 
 
 async def list_sale_orders(request: web.Request) -> web.Response:
@@ -49,7 +51,9 @@ async def export_orders(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     await _write(response, [render.CSV_COLUMNS])
     async for rows in deps.ledger.export(sale.id):
-        await _write(response, (render.order_cells(sale, row) for row in rows))
+        beside = await deps.ledger.beside([row.id for row in rows])
+        cells = (render.order_cells(sale, row, beside.get(row.id, _NOTHING)) for row in rows)
+        await _write(response, cells)
     await response.write_eof()
     return response
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from flashsale.domain.stock import Stock
 from flashsale.reservation.errors import StoreError
-from flashsale.sales.forms import SaleForm, SalePatch, SupplyForm
+from flashsale.sales.forms import ItemForm, SaleForm, SalePatch, SupplyForm
 from flashsale.sales.service import SaleService
 from flashsale.sales.values import SaleFacts
 from flashsale.web import render_merchant as render
@@ -91,6 +91,14 @@ async def cancel_sale(request: web.Request) -> web.Response:
     return await _act(request, SaleService.cancel)
 
 
+async def add_item(request: web.Request) -> web.Response:
+    """Sell one more SKU in a sale under way; the same item again changes nothing."""
+    deps, sale_id = request.app[DEPS], sale_in_path(request)
+    form = await read_model(request, ItemForm)
+    sale = await deps.sales.add_item(request[API_KEY].merchant_id, sale_id, form)
+    return await _changed(deps, sale, status=201)
+
+
 async def add_supply(request: web.Request) -> web.Response:
     """Add units, now or later, or take unsold ones back."""
     deps, sale_id = request.app[DEPS], sale_in_path(request)
@@ -114,10 +122,10 @@ async def list_supplies(request: web.Request) -> web.Response:
     return json_response(page(listed, render.supply))
 
 
-async def _changed(deps: WebDeps, sale: SaleFacts) -> web.Response:
+async def _changed(deps: WebDeps, sale: SaleFacts, *, status: int = 200) -> web.Response:
     # Other processes hear of it from Postgres; here whoever asks next sees it at once.
     deps.desk.board.forget(sale.id)
-    return await _answer(deps, sale)
+    return await _answer(deps, sale, status=status)
 
 
 async def _answer(deps: WebDeps, sale: SaleFacts, *, status: int = 200) -> web.Response:
@@ -134,4 +142,5 @@ async def _stock(deps: WebDeps, sale: SaleFacts) -> list[Stock] | None:
         lanes = [(await deps.store.snapshot(sale.id, lane)).stock for lane in range(sale.lanes)]
     except StoreError:
         return None
-    return [render.total(counts) for counts in zip(*lanes, strict=True)]
+    # An item that joined the sale is counted once every lane has heard of it.
+    return [render.total(counts) for counts in zip(*lanes, strict=False)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
+from flashsale.domain.orders import OrderState
 from flashsale.orders.values import OrderView, Refusal
-from flashsale.web import render
+from flashsale.web import render, render_money
 from flashsale.web.auth import BUYER
-from flashsale.web.deps import DEPS
+from flashsale.web.deps import DEPS, WebDeps
 from flashsale.web.errors import ProblemError, refuse
 from flashsale.web.inputs import order_cursor, order_request, page_query, sale_in_path
 from flashsale.web.render import json_response
@@ -39,18 +42,36 @@ async def list_orders(request: web.Request) -> web.Response:
 
 async def read_order(request: web.Request) -> web.Response:
     """One of my orders, in its newest state."""
-    view = await request.app[DEPS].desk.read(request[BUYER], request.match_info["order"])
+    deps = request.app[DEPS]
+    view = await deps.desk.read(request[BUYER], request.match_info["order"])
     if view is None:
         raise refuse("unknown_order")
-    return json_response(render.order(view))
+    return json_response(await _detail(deps, view))
+
+
+async def _detail(deps: WebDeps, view: OrderView) -> dict[str, Any]:
+    """The order with its money and its way; one that is not settled has neither."""
+    listing = await deps.desk.board.listing(view.sale_id)
+    item = listing.items.get(view.sku) if listing else None
+    settled = view.state is not OrderState.RESERVED and deps.money is not None
+    payments = await deps.money.desk.of_order(view.id) if settled else []
+    sent = None
+    if view.state is OrderState.FULFILLED:
+        sent = await deps.money.fulfilment.shipment_of(view.id)
+    return render_money.order_detail(
+        view,
+        payments,
+        sent,
+        ships_at_ms=None if item is None else item.ships_at_ms,
+        balance_due_at_ms=None,
+    )
 
 
 async def cancel_order(request: web.Request) -> web.Response:
-    """Give the units of an order back."""
+    """Give an order's units back; where it is paid and the sale allows it, its money too."""
     deps = request.app[DEPS]
-    answer: OrderView | Refusal = await deps.desk.cancel(
-        request[BUYER], request.match_info["order"]
-    )
+    cancelling = deps.money.cancelling if deps.money is not None else deps.desk
+    answer = await cancelling.cancel(request[BUYER], request.match_info["order"])
     if isinstance(answer, Refusal):
         raise ProblemError(render.refusal(answer, deps.now_ms()))
     return json_response(render.order(answer))

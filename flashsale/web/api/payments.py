@@ -1,0 +1,55 @@
+"""The buyer's payments: begin one, look at them. What is charged is decided in `payments`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from flashsale.access.tokens import Buyer
+from flashsale.orders.values import Refusal
+from flashsale.payments.values import Begun
+from flashsale.web import render, render_money
+from flashsale.web.auth import BUYER
+from flashsale.web.deps import DEPS
+from flashsale.web.errors import ProblemError, refuse
+from flashsale.web.render import json_response
+
+if TYPE_CHECKING:
+    from flashsale.payments.service import PaymentDesk
+
+#: Rests while an order placed a moment ago is settled; a second in all, then the buyer asks again.
+RESTS_SECONDS = (0.02, 0.04, 0.08, 0.16, 0.3, 0.4)
+
+
+async def begin_payment(request: web.Request) -> web.Response:
+    """Begin to pay what is due of an order; a retry meets the same payment until it is over."""
+    deps, order_id = request.app[DEPS], request.match_info["order"]
+    answer = await _begin(deps.money.desk, request[BUYER], order_id)
+    if isinstance(answer, Refusal):
+        raise ProblemError(render.refusal(answer, deps.now_ms()))
+    return json_response(
+        render_money.payment(answer.payment),
+        status=201,
+        headers={"Idempotency-Replayed": "true"} if answer.replayed else {},
+    )
+
+
+async def _begin(desk: PaymentDesk, buyer: Buyer, order_id: str) -> Begun | Refusal:
+    for rest_seconds in RESTS_SECONDS:
+        answer = await desk.begin(buyer, order_id)
+        if not isinstance(answer, Refusal) or answer.code != "order_not_confirmed":
+            return answer
+        await asyncio.sleep(rest_seconds)
+    return await desk.begin(buyer, order_id)
+
+
+async def list_payments(request: web.Request) -> web.Response:
+    """All payments of one of my orders, oldest first."""
+    desk = request.app[DEPS].money.desk
+    payments = await desk.list(request[BUYER], request.match_info["order"])
+    if payments is None:
+        raise refuse("unknown_order")
+    items = [render_money.payment(each) for each in payments]
+    return json_response({"items": items, "next_cursor": None})

@@ -1,0 +1,39 @@
+"""Callbacks of payment providers: verified over their very bytes, kept, answered. Never logged."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from flashsale.payments.provider import CallbackError, ProviderEvent, SignatureError, StampError
+from flashsale.payments.values import TakenAs
+from flashsale.web.body import read_bytes
+from flashsale.web.deps import DEPS, WebDeps
+from flashsale.web.errors import refuse
+from flashsale.web.render import json_response
+
+CALLBACK_MAX_BYTES = 65_536
+
+
+async def take_callback(request: web.Request) -> web.Response:
+    """Take a payment provider's signed callback; the same one again changes nothing."""
+    deps, name = request.app[DEPS], request.match_info["provider"]
+    if name not in deps.money.providers:
+        raise refuse("unknown_provider")
+    body = await read_bytes(request, CALLBACK_MAX_BYTES)
+    taken = await deps.money.intake.take(name, _verified(deps, name, request, body))
+    # What belongs to nothing we know is kept, and so accepted, without a promise.
+    status = 202 if taken.outcome is TakenAs.UNMATCHED else 200
+    return json_response({"outcome": taken.outcome.value}, status=status)
+
+
+def _verified(deps: WebDeps, name: str, request: web.Request, body: bytes) -> ProviderEvent:
+    # Two headers of one name could name two signatures: no provider sends them.
+    headers = {each: ",".join(request.headers.getall(each)) for each in request.headers}
+    try:
+        return deps.money.providers[name].verify(headers, body, deps.now().timestamp())
+    except SignatureError:
+        raise refuse("signature_invalid") from None
+    except StampError:
+        raise refuse("stamp_refused") from None
+    except CallbackError:
+        raise refuse("callback_malformed") from None
