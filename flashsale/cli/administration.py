@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +19,17 @@ from flashsale.cli.common import DataDir, run, settings_for
 from flashsale.clients import lane_inspector, postgres_pool
 from flashsale.config import plain
 from flashsale.embedded.credentials import Credentials
+from flashsale.payments.provider import Provider, ProviderError
 from flashsale.reconciliation.audit import audit as run_audit
 from flashsale.reconciliation.doctor import examine, render_findings
+from flashsale.reconciliation.errors import NoStatementError
+from flashsale.reconciliation.installation import audit_installation
+from flashsale.reconciliation.money_statement import Line, Statement
 from flashsale.reconciliation.report import AuditReport, render, to_json
 from flashsale.settlement.migrate import migrate as run_migrations
 from flashsale.web.openapi import document
 from flashsale.web.routes import ROUTES
+from flashsale.wiring.provider import payment_provider
 
 
 def _print_json(value: Any) -> None:
@@ -61,23 +67,45 @@ def doctor(data_dir: DataDir = None) -> int:
 
 def audit(
     sale: Annotated[str | None, typer.Argument(help="A sale's id; all of them without it.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--all", help="Retired sales order by order too, not their sums alone.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data_dir: DataDir = None,
 ) -> int:
-    """Check every invariant on both stores; exit 1: one is broken."""
+    """Check every invariant on both stores and at the provider; exit 1: one is broken."""
     settings = settings_for(data_dir)
 
-    async def work() -> list[AuditReport]:
+    async def work() -> tuple[list[AuditReport], AuditReport | None]:
         async with lane_inspector(settings) as inspector, postgres_pool(settings, 4) as pool:
-            return await run_audit(pool, inspector, sale)
+            sales = await run_audit(pool, inspector, sale, retired_whole=whole)
+            if sale is not None:
+                return sales, None
+            async with payment_provider(settings) as provider:
+                return sales, await audit_installation(pool, provider and _statement(provider))
 
-    reports = run(work(), data_dir)
+    sales, installation = run(work(), data_dir)
+    reports = sales if installation is None else [*sales, installation]
     holds = all(each.holds for each in reports)
     if as_json:
-        _print_json({"holds": holds, "sales": [to_json(each) for each in reports]})
+        told = {"holds": holds, "sales": [to_json(each) for each in sales]}
+        _print_json(
+            told if installation is None else {**told, "installation": to_json(installation)}
+        )
     else:
-        Console().print(render(reports))
+        Console().print(render(sales), *([render([installation])] if installation else []))
     return int(not holds)
+
+
+def _statement(provider: Provider) -> Statement:
+    async def lines() -> AsyncIterator[Line]:
+        try:
+            async for line in provider.statement(None):
+                yield line
+        except ProviderError as error:
+            raise NoStatementError(provider.name, str(error)) from error
+
+    return Statement(provider.name, lines())
 
 
 def merchant_create(

@@ -12,11 +12,13 @@ import typer
 
 from flashsale import wiring
 from flashsale.cli.common import DataDir, Host, Port, WebProcesses, serve, settings_for
-from flashsale.clients import postgres_pool, redis_client
+from flashsale.clients import StartError, postgres_pool, redis_client
 from flashsale.config import Settings, load_settings, plain
 from flashsale.logs import configure_logs
 from flashsale.supervisor import engine
+from flashsale.wiring.sandbox_process import CALLBACK_PATH
 
+SharePort = Annotated[bool, typer.Option("--share-port", help="Let several processes listen.")]
 _HERE = Path("flashsale-data")
 _IN_THE_OPEN = (
     "flashsale: other machines may reach this, without TLS: put a reverse proxy in front."
@@ -76,9 +78,7 @@ async def _reach_given_servers(settings: Settings) -> None:
 def web(
     host: Host = None,
     port: Port = None,
-    share_port: Annotated[
-        bool, typer.Option("--share-port", help="Let several processes listen.")
-    ] = False,
+    share_port: SharePort = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run one web process."""
@@ -117,3 +117,37 @@ def timekeeper(data_dir: DataDir = None) -> None:
     settings = settings_for(data_dir)
     configure_logs()
     serve(wiring.timekeeper(settings), data_dir)
+
+
+def sandbox(
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8090,
+    storage: Annotated[Path, typer.Option(help="Its file, made where it is missing.")] = Path(
+        "sandbox.db"
+    ),
+    callback_url: Annotated[
+        str | None, typer.Option(help="Where callbacks go; the engine's own address by default.")
+    ] = None,
+    share_port: SharePort = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the sandbox: a payment provider for trying things out, on this machine only."""
+    settings = settings_for(data_dir)
+    configure_logs()
+    if not is_loopback(host):
+        raise StartError(f"The sandbox takes anybody's play money: {host} is not loopback.")
+    engine_at = f"http://{settings.web.host}:{settings.web.port}"
+    callbacks = callback_url or engine_at + CALLBACK_PATH
+
+    async def work() -> None:
+        async with wiring.sandbox(
+            settings,
+            host=host,
+            port=port,
+            share_port=share_port,
+            file=storage,
+            callback_url=callbacks,
+        ):
+            await asyncio.Event().wait()
+
+    serve(work())

@@ -11,12 +11,13 @@ import typer
 from typer.exceptions import TyperException
 
 from flashsale import __version__
-from flashsale.cli import administration, processes, trials
+from flashsale.cli import administration, processes, recovery, trials
 from flashsale.cli.common import Stopped
 from flashsale.clients import StartError, brief
 from flashsale.config import ConfigError
 from flashsale.embedded.errors import EmbeddedError
 from flashsale.reconciliation.errors import ReconciliationError
+from flashsale.recovery.protocol import NotRecoverableError
 from flashsale.reservation.errors import StoreError
 from flashsale.settlement.migrate import MigrationError
 
@@ -30,9 +31,11 @@ COMMANDS: tuple[tuple[str | None, str, Callable[..., Any], str], ...] = (
     (None, "web", processes.web, "flashsale web --port 8080 --share-port"),
     (None, "settle", processes.settle, "flashsale settle --data-dir flashsale-data"),
     (None, "timekeeper", processes.timekeeper, "flashsale timekeeper --data-dir flashsale-data"),
+    (None, "sandbox", processes.sandbox, "flashsale sandbox --port 8090"),
     (None, "migrate", administration.migrate, "flashsale migrate --data-dir flashsale-data"),
     (None, "doctor", administration.doctor, "flashsale doctor --data-dir flashsale-data"),
     (None, "audit", administration.audit, "flashsale audit --data-dir flashsale-data --json"),
+    (None, "recover", recovery.recover, "flashsale recover SALE --data-dir flashsale-data"),
     ("merchant", "create", administration.merchant_create, 'flashsale merchant create "My shop"'),
     ("token", "buyer", administration.token_buyer, "flashsale token buyer --sub alice"),
     (None, "openapi", administration.openapi, "flashsale openapi > openapi.json"),
@@ -48,6 +51,7 @@ _EXPECTED = (
     EmbeddedError,
     MigrationError,
     ReconciliationError,
+    NotRecoverableError,
     StoreError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,

@@ -156,4 +156,5 @@ class Courier:
             "webhook-id": callback.event.id,
             "webhook-timestamp": str(int(stamp.timestamp())),
             "webhook-signature": " ".join(signed),
+            "sandbox-attempt": str(callback.attempts),
         }

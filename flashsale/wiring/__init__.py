@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from flashsale.wiring.recovery import recover
 from flashsale.wiring.running import now_utc
+from flashsale.wiring.sandbox_process import sandbox
 from flashsale.wiring.settlement_process import settle
 from flashsale.wiring.timekeeper_process import timekeeper
 from flashsale.wiring.web_process import web
 
-__all__ = ["now_utc", "settle", "timekeeper", "web"]
+__all__ = ["now_utc", "recover", "sandbox", "settle", "timekeeper", "web"]

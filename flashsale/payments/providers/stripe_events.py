@@ -1,0 +1,82 @@
+"""What Stripe tells, as our values. Pure; amounts stay the minor units that they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flashsale.payments.provider import MoneyKind, ProviderEvent, StatementLine
+
+_INTENTS = {
+    "payment_intent.succeeded": MoneyKind.CAPTURED,
+    "payment_intent.payment_failed": MoneyKind.DECLINED,
+    "payment_intent.canceled": MoneyKind.EXPIRED,
+}
+
+
+def event_of(event: Mapping[str, Any]) -> ProviderEvent:
+    """A callback's content; what we have no use for is `other`. Raises where it is no event."""
+    about = event["data"]["object"]
+    kind = _kind(event["type"], about, event["data"].get("previous_attributes") or {})
+    ours = _metadata(about)
+    is_refund = about.get("object") == "refund"
+    told = ProviderEvent(
+        id=event["id"],
+        kind=kind,
+        type=event["type"],
+        payment_id=ours.get("payment_id"),
+        refund_id=ours.get("refund_id"),
+        ref=about.get("payment_intent") if is_refund else about.get("id"),
+        amount=0 if kind is MoneyKind.OTHER else _amount(about, kind),
+        currency=str(about.get("currency") or "").upper(),
+        fee=0,  # not in the event; the statement has it
+        occurred_at_ms=event["created"] * 1000,
+        payload=event,
+    )
+    if not (isinstance(told.id, str) and type(told.amount) is int and told.amount >= 0):
+        raise ValueError("no event of Stripe's")
+    return told
+
+
+def _amount(about: Mapping[str, Any], kind: MoneyKind) -> Any:
+    if kind is MoneyKind.CAPTURED:
+        return about.get("amount_received", about["amount"])
+    return about["amount"]
+
+
+def _kind(name: str, about: Mapping[str, Any], before: Mapping[str, Any]) -> MoneyKind:
+    if name in _INTENTS:
+        return _INTENTS[name]
+    # A refund is told of once: when it begins as paid out, or becomes it.
+    paid_out = about.get("status") == "succeeded"
+    if name == "refund.created" or (name == "refund.updated" and "status" in before):
+        return MoneyKind.REFUNDED if paid_out else MoneyKind.OTHER
+    return MoneyKind.REFUND_FAILED if name == "refund.failed" else MoneyKind.OTHER
+
+
+def line_of(booked: Mapping[str, Any]) -> StatementLine | None:
+    """A balance transaction with its source; None for what is neither a capture nor a refund.
+
+    Amount and currency are what the buyer paid in, the fee is in the account's own currency.
+    """
+    source = booked["source"]
+    kinds = {"charge": MoneyKind.CAPTURED, "refund": MoneyKind.REFUNDED}
+    about = source.get("object") if isinstance(source, Mapping) else None
+    if about not in kinds:
+        return None
+    ours = _metadata(source)
+    return StatementLine(
+        event_id=booked["id"],
+        kind=kinds[about],
+        payment_id=ours.get("payment_id"),
+        refund_id=ours.get("refund_id"),
+        amount=source["amount"],
+        currency=source["currency"].upper(),
+        fee=max(booked.get("fee") or 0, 0),
+        occurred_at_ms=booked["created"] * 1000,
+    )
+
+
+def _metadata(about: Mapping[str, Any]) -> Mapping[str, str]:
+    found = about.get("metadata") or {}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
