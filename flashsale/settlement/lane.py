@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from flashsale.domain.events import Entry
 from flashsale.settlement.faults import backoff_seconds
-from flashsale.settlement.plan import Catalogue
+from flashsale.settlement.plan import Catalogue, UnknownItemError
 from flashsale.settlement.settler import RoomMayComeError, Settled, Settler
 from flashsale.stream.position import FIRST_ID
 from flashsale.stream.reader import Delivery, LaneReader
@@ -178,10 +178,18 @@ class LaneSettlement:
         """Settle, however long Postgres is away: reading again would count as another failure."""
         failures = 0
         begun = time.monotonic()
+        unknown = current = False
         while True:
             patient = (time.monotonic() - begun) * 1000 < self.pace.room_wait_ms
             try:
-                return await self.settler.settle(self.catalogue, self.lane, part, patient=patient)
+                if unknown:  # an item may have joined the sale since its items were read
+                    self.catalogue = await self.settler.catalogue(self.catalogue.sale)
+                    unknown, current = False, True
+                return await self.settler.settle(
+                    self.catalogue, self.lane, part, patient=patient, current=current
+                )
+            except UnknownItemError:
+                unknown = True
             except RoomMayComeError:
                 if stop is not None and stop.is_set():
                     raise

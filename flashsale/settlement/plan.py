@@ -1,7 +1,8 @@
 """Plan: stream entries become row changes. Pure: no I/O, no clock; it must never guess a state.
 
 Events carry their order's version and are complete, so they may arrive in any order, in any batch
-and any number of times: only a newer version changes an order, and what is terminal stays.
+and any number of times: only a newer version changes an order, and only to a state that its own
+leads to. What Postgres alone has decided (allocated, fulfilled, ...) left the version as it was.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from flashsale.domain.events import STATE_OF_KIND, Entry, EventKind, OrderEvent
-from flashsale.domain.orders import TERMINAL_STATES, OrderAction, OrderState, is_live, transition
+from flashsale.domain.orders import LIVE_STATES, OrderState, is_live, reachable
 from flashsale.stream.position import position
 
 #: One row of `orders`, in the order of ORDER_COLUMNS; a plain tuple, because COPY takes no other.
@@ -33,19 +34,18 @@ ORDER_COLUMNS = (
 )
 
 _CONFIRMED = OrderState.CONFIRMED.value
+_LIVE = frozenset(state.value for state in LIVE_STATES)
 
-_ACTION_OF_KIND = {
-    EventKind.RESERVED: OrderAction.SETTLE,
-    EventKind.EXPIRED: OrderAction.EXPIRE,
-    EventKind.CANCELLED: OrderAction.CANCEL,
-    EventKind.REJECTED: OrderAction.REJECT,
-}
 #: By an order's first event to be seen: its state in Postgres, and whether its units are live.
 _NEW = {kind: (state.value, is_live(state)) for kind, state in STATE_OF_KIND.items()}
 
 
 class UnknownItemError(ValueError):
     """An event names an item that its sale does not have; its entry becomes a dead letter."""
+
+
+class NoRoomError(ValueError):
+    """INV-2 refuses units that are paid; their entry becomes a dead letter, for people to see."""
 
 
 class Catalogue(NamedTuple):
@@ -60,6 +60,7 @@ class KnownOrder(NamedTuple):
 
     state: OrderState
     version: int
+    item: int
 
 
 class OrderUpdate(NamedTuple):
@@ -69,10 +70,12 @@ class OrderUpdate(NamedTuple):
     state: OrderState
     version: int
     decided_at: datetime
+    item: int
+    unit_amount: int
 
 
 class IllegalEvent(NamedTuple):
-    """A newer event that the order's state does not allow; it changes nothing and is reported."""
+    """A newer event that the order's state does not lead to; it changes nothing and is reported."""
 
     state: OrderState
     event: OrderEvent
@@ -101,12 +104,14 @@ class Folded:
 class SettlementPlan:
     """Row changes of one batch; `live_deltas` counts units by item, without zeros.
 
+    `gains` are events of orders in Postgres that take units of their item which they did not have.
     `rejected` are orders whose units Redis must take back, `illegal` are events left out.
     """
 
     inserts: Sequence[InsertRow]
     updates: Sequence[OrderUpdate]
     live_deltas: Mapping[int, int]
+    gains: Sequence[OrderEvent] = ()
     rejected: Sequence[OrderEvent] = ()
     illegal: Sequence[IllegalEvent] = ()
 
@@ -137,6 +142,7 @@ def plan(catalogue: Catalogue, batch: Folded, known: Mapping[str, KnownOrder]) -
     inserts: list[InsertRow] = []
     updates: list[OrderUpdate] = []
     deltas = dict.fromkeys(amounts, 0)
+    gains: list[OrderEvent] = []
     rejected: list[OrderEvent] = []
     illegal: list[IllegalEvent] = []
     instants: dict[int, datetime] = {}
@@ -166,19 +172,27 @@ def plan(catalogue: Catalogue, batch: Folded, known: Mapping[str, KnownOrder]) -
                 )
             )
             deltas[item] += quantity * live
-        elif version <= before.version or before.state in TERMINAL_STATES:
+        elif version <= before.version:
             # Delivered again, perhaps because Redis could not be told of the rejection.
             if before.state is OrderState.REJECTED and kind is EventKind.RESERVED:
                 rejected.append(event)
-        elif (after := transition(before.state, _ACTION_OF_KIND[kind])) is None:
+        elif (after := STATE_OF_KIND[kind]) in reachable(before.state):
+            if before.item not in deltas:
+                raise UnknownItemError(f"the sale has no item {before.item}")
+            update = OrderUpdate(sale + order, after, version, decided_at, item, amounts[item])
+            updates.append(update)
+            had, has = quantity * is_live(before.state), quantity * is_live(after)
+            deltas[before.item] -= had
+            deltas[item] += has
+            if has and not (had and before.item == item):
+                gains.append(event)
+        # A hold that the ledger has rejected may have ended in Redis before Redis was told.
+        elif before.state is not OrderState.REJECTED or is_live(after):
             illegal.append(IllegalEvent(before.state, event))
-        else:
-            updates.append(OrderUpdate(sale + order, after, version, decided_at))
-            deltas[item] += quantity * (is_live(after) - is_live(before.state))
     inserts.sort(key=itemgetter(0))
     updates.sort(key=itemgetter(0))
     changed = {item: delta for item, delta in deltas.items() if delta}
-    return SettlementPlan(inserts, updates, changed, rejected, illegal)
+    return SettlementPlan(inserts, updates, changed, gains, rejected, illegal)
 
 
 def reject_overflow(
@@ -187,7 +201,8 @@ def reject_overflow(
     """INV-2: the same plan where it fits, else one whose new orders that do not fit are rejected.
 
     `room` is capacity minus live of each changed item. Units that the batch gives back make room
-    first, then new orders fit in the order of the stream. Those rejected stand last in `rejected`.
+    first, then what is paid or being paid takes its units, then new orders in the order of the
+    stream. Those rejected stand last in `rejected`. Raises NoRoomError where money finds no room.
     """
     left = {
         item: room[item] - delta
@@ -197,10 +212,17 @@ def reject_overflow(
     if not left:
         return changes
     # A new row's id ends in the order's hash; rows of orders that ended already ask for nothing.
-    live = {row[0] for row in changes.inserts if row[2] in left and row[6] == _CONFIRMED}
-    wishes = [event for event, _ in batch.newest.values() if sale + event.order in live]
-    for event in wishes:
+    states = {row[0]: row[6] for row in changes.inserts if row[2] in left and row[6] in _LIVE}
+    arrived = [event for event, _ in batch.newest.values() if sale + event.order in states]
+    wishes = [event for event in arrived if states[sale + event.order] == _CONFIRMED]
+    paid = [event for event in arrived if states[sale + event.order] != _CONFIRMED]
+    paid += [event for event in changes.gains if event.item in left]
+    for event in wishes + paid:
         left[event.item] += event.quantity
+    for event in paid:
+        left[event.item] -= event.quantity
+    if min(left.values()) < 0:
+        raise NoRoomError("more units are paid than there are")
     deltas = dict(changes.live_deltas)
     refused: list[OrderEvent] = []
     for event in wishes:

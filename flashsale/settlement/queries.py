@@ -62,7 +62,8 @@ async def lock_orders(
         return {}
     rows = await connection.fetch(SQL["lock_orders"], [sale + order for order in orders])
     return {
-        row["id"][len(sale) :]: KnownOrder(OrderState(row["state"]), row["version"]) for row in rows
+        row["id"][len(sale) :]: KnownOrder(OrderState(row["state"]), row["version"], row["item"])
+        for row in rows
     }
 
 

@@ -11,14 +11,17 @@ ORDER BY starts_at, id;
 
 -- name: lock_orders
 -- Orders that a batch may change, locked in the order in which every worker locks them.
-SELECT id, state, version FROM orders WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE;
+SELECT id, state, version, item FROM orders WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE;
 
 -- name: update_orders
 -- Newer states. The rows were read under their lock in this transaction: no other test is needed.
+-- An event answers what was decided here before (`closing`): the order is open to decisions again.
 UPDATE orders AS o
-SET state = c.state, version = c.version, decided_at = c.decided_at, settled_at = now()
-FROM unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[])
-    AS c (id, state, version, decided_at)
+SET state = c.state, version = c.version, decided_at = c.decided_at, settled_at = now(),
+    item = c.item, closing = NULL,
+    unit_amount = CASE WHEN o.item = c.item THEN o.unit_amount ELSE c.unit_amount END
+FROM unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[], $5::integer[], $6::bigint[])
+    AS c (id, state, version, decided_at, item, unit_amount)
 WHERE o.id = c.id;
 
 -- name: reject_orders
@@ -61,6 +64,33 @@ ON CONFLICT (sale_id, lane) DO UPDATE SET
         THEN EXCLUDED.last_entry_id
         ELSE l.last_entry_id
     END;
+
+-- name: lock_order
+-- One order that is about to change without Redis.
+SELECT id, sale_id, item, buyer_id, quantity, state, version, closing
+FROM orders WHERE id = $1 FOR UPDATE;
+
+-- name: ended_sale
+-- Whether the sale's lanes are gone for good, and how it ended.
+SELECT retired_at IS NOT NULL AS retired, state = 'cancelled' AS cancelled, per_buyer_limit
+FROM sales WHERE id = $1;
+
+-- name: lock_all_room
+-- Units that still fit, of every item of a sale: who changes one of its orders waits for us.
+SELECT item, capacity - live AS room FROM sale_items WHERE sale_id = $1 ORDER BY item FOR UPDATE;
+
+-- name: live_of_buyer
+-- A buyer's live units in a sale.
+SELECT coalesce(sum(quantity), 0)::bigint FROM orders
+WHERE buyer_id = $2 AND sale_id = $1 AND state = ANY ($3::text[]);
+
+-- name: move_order
+-- The order's next state, decided here; its price is that of its item.
+UPDATE orders AS o
+SET state = $2, version = o.version + 1, item = $3, closing = NULL,
+    unit_amount = CASE WHEN o.item = $3 THEN o.unit_amount ELSE i.price_amount END,
+    decided_at = now(), settled_at = now()
+FROM sale_items AS i WHERE o.id = $1 AND i.sale_id = o.sale_id AND i.item = $3;
 
 -- name: add_dead_letters
 -- Entries that cannot be settled; delivered again they are here already.

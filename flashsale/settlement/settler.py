@@ -17,7 +17,9 @@ from flashsale.settlement.plan import (
     Catalogue,
     Folded,
     IllegalEvent,
+    NoRoomError,
     SettlementPlan,
+    UnknownItemError,
     fold,
     plan,
     reject_overflow,
@@ -56,20 +58,32 @@ class Settler:
         """Raise what keeps Postgres from being asked."""
         await self._pool.fetchval("SELECT 1")
 
+    async def catalogue(self, sale: str) -> Catalogue:
+        """The sale's items as they are now: one may have been added since they were read."""
+        async with self._pool.acquire() as connection:
+            return await queries.read_catalogue(connection, sale)
+
     async def settle(
-        self, catalogue: Catalogue, lane: int, delivery: Delivery, *, patient: bool = False
+        self,
+        catalogue: Catalogue,
+        lane: int,
+        delivery: Delivery,
+        *,
+        patient: bool = False,
+        current: bool = True,
     ) -> Settled:
         """Put a delivery into Postgres: orders, counters, or dead letters.
 
         Batches may commit out of order, and the units of a reservation come from a release before
         it: `patient` raises RoomMayComeError instead of rejecting while one may be under way.
+        Where the catalogue is not `current`, an unknown item is an UnknownItemError and no poison.
         Settling twice is settling once. Raises what faults.fault_of calls an outage, with nothing
         or only whole parts of the delivery written; then settle it again.
         """
         settled = Settled()
         async with self._pool.acquire() as connection:
             if delivery.entries:
-                work = _Work(connection, catalogue, lane, delivery, settled, patient)
+                work = _Work(connection, catalogue, lane, delivery, settled, patient, current)
                 await work.settle(delivery.entries)
             if delivery.poison:
                 await queries.add_dead_letters(
@@ -89,6 +103,7 @@ class _Work:
     delivery: Delivery
     settled: Settled
     patient: bool
+    current: bool
 
     async def settle(self, entries: Sequence[Entry]) -> None:
         """Settle entries together, or in halves where one of them cannot be."""
@@ -99,6 +114,8 @@ class _Work:
         except Exception as error:
             # On a connection that ended, no error tells anything about the data.
             if fault_of(error) is not Fault.POISON or self.connection.is_closed():
+                raise
+            if isinstance(error, UnknownItemError) and not self.current:
                 raise
             await self._settle_apart(entries, error)
             return
@@ -144,13 +161,20 @@ class _Work:
     async def _count(self, batch: Folded, changes: SettlementPlan) -> SettlementPlan:
         """INV-2 under the items' locks: what does not fit is rejected, the rest is live."""
         room = await queries.lock_room(self.connection, self.catalogue.sale, changes.live_deltas)
-        fitting = reject_overflow(self.catalogue.sale, changes, batch, room)
+        try:
+            fitting = reject_overflow(self.catalogue.sale, changes, batch, room)
+        except NoRoomError:
+            await self._be_patient(batch)
+            raise
         if fitting is not changes:
-            if self.patient and await queries.has_gap(
-                self.connection, self.catalogue.sale, self.lane, batch
-            ):
-                raise RoomMayComeError("entries before these are not settled yet")
+            await self._be_patient(batch)
             refused = fitting.rejected[len(changes.rejected) :]
             await queries.reject_orders(self.connection, self.catalogue.sale, refused)
         await queries.add_live(self.connection, self.catalogue.sale, fitting.live_deltas)
         return fitting
+
+    async def _be_patient(self, batch: Folded) -> None:
+        if self.patient and await queries.has_gap(
+            self.connection, self.catalogue.sale, self.lane, batch
+        ):
+            raise RoomMayComeError("entries before these are not settled yet")

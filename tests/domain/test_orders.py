@@ -13,6 +13,7 @@ from flashsale.domain.orders import (
     OrderAction,
     OrderState,
     is_live,
+    reachable,
     transition,
 )
 from flashsale.domain.outcomes import HOLD_STATES
@@ -25,12 +26,32 @@ DIAGRAM = {
         "cancel": "cancelled",
         "reject": "rejected",
     },
-    "confirmed": {"pay": "paying", "expire": "expired", "cancel": "cancelled"},
-    "paying": {"capture": "paid", "decline": "confirmed"},
+    "confirmed": {
+        "pay": "paying",
+        "capture": "paid",
+        "capture_deposit": "deposit_paid",
+        "expire": "expired",
+        "cancel": "cancelled",
+    },
+    "paying": {
+        "decline": "confirmed",
+        "capture": "paid",
+        "capture_deposit": "deposit_paid",
+        "expire": "expired",
+        "cancel": "cancelled",
+    },
+    "expired": {"capture": "paid", "capture_deposit": "deposit_paid"},
+    "deposit_paid": {"change_sku": "deposit_paid", "allocate": "allocated", "refund": "refunded"},
+    "allocated": {
+        "demand_balance": "balance_due",
+        "capture_balance": "paid",
+        "refund": "refunded",
+    },
+    "balance_due": {"capture_balance": "paid", "refund": "refunded", "forfeit": "forfeited"},
     "paid": {"fulfil": "fulfilled", "refund": "refunded"},
 }
-TERMINAL = {"fulfilled", "refunded", "expired", "cancelled", "rejected"}
-GIVES_BACK = {"refunded", "expired", "cancelled", "rejected"}
+TERMINAL = {"fulfilled", "refunded", "forfeited", "cancelled", "rejected"}
+GIVES_BACK = {"refunded", "forfeited", "expired", "cancelled", "rejected"}
 
 
 @pytest.mark.parametrize(("state", "action"), [*product(OrderState, OrderAction)])
@@ -65,4 +86,21 @@ def test_redis_and_postgres_mean_the_same_by_a_letter(letter: str):
     settled = STATE_OF_KIND[EventKind(letter)]
     held = HOLD_STATES[letter]
     assert settled is held or (held, settled) == (OrderState.RESERVED, OrderState.CONFIRMED)
-    assert is_live(settled) == is_live(held) == (letter == "R")
+    assert is_live(settled) == is_live(held) == (letter in "RPSE")
+
+
+@pytest.mark.parametrize("state", OrderState)
+def test_what_is_reachable_is_what_some_way_through_the_diagram_meets(state: OrderState):
+    met: set[str] = set()
+    ahead = [*DIAGRAM.get(state, {}).values()]
+    while ahead:
+        here = ahead.pop()
+        if here not in met:
+            met.add(here)
+            ahead += DIAGRAM.get(here, {}).values()
+    assert reachable(state) == met
+
+
+def test_nothing_goes_back_to_before_it_was_paid():
+    for state in (OrderState.PAID, OrderState.DEPOSIT_PAID, OrderState.FULFILLED):
+        assert not reachable(state) & {"reserved", "confirmed", "paying", "expired", "cancelled"}

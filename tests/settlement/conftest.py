@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from flashsale.domain.identity import order_hash
+from flashsale.domain.orders import LIVE_STATES
 from flashsale.reservation.keys import lane_keys
 from flashsale.settlement import settler
 from flashsale.settlement.plan import Catalogue
@@ -64,12 +65,11 @@ class Lane:
     def reader(self, consumer: str = "one", **options: int) -> LaneReader:
         return LaneReader(self.redis, self.sale, self.number, consumer, **options)
 
-    async def append(self, *events: tuple[str, str] | tuple[str, str, int, int]) -> str:
-        """One entry of (kind letter, buyer, item, quantity); the entry's id."""
+    async def append(self, *events: tuple) -> str:
+        """One entry of (kind letter, buyer, item, quantity, version); the entry's id."""
         lines = []
         for kind, buyer, *rest in events:
-            item, quantity = rest or (0, 1)
-            version = 1 if kind == "R" else 2
+            item, quantity, version = (*rest, *(0, 1, 1 if kind == "R" else 2)[len(rest) :])
             order = self.order(buyer)
             lines.append("\t".join(map(str, (kind, version, order, item, quantity, 9000, buyer))))
         self.seq += 1
@@ -88,9 +88,10 @@ class Lane:
     async def live(self) -> list[int]:
         """Live units by item, as counted; what the rows say must be the same."""
         rows = await self.pool.fetch(
-            """SELECT i.live, coalesce(sum(o.quantity) FILTER (WHERE o.state = 'confirmed'), 0)
+            """SELECT i.live, coalesce(sum(o.quantity) FILTER (WHERE o.state = ANY ($1)), 0)
                 AS held FROM sale_items i LEFT JOIN orders o USING (sale_id, item)
-                GROUP BY i.item, i.live ORDER BY i.item"""
+                GROUP BY i.item, i.live ORDER BY i.item""",
+            [state.value for state in LIVE_STATES],
         )
         assert [row["live"] for row in rows] == [row["held"] for row in rows]
         return [row["live"] for row in rows]

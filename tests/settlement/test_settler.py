@@ -210,10 +210,10 @@ async def test_an_outage_is_an_error_and_no_dead_letter(lane: Lane) -> None:
 async def test_an_illegal_event_is_settled_without_effect_and_told(lane: Lane) -> None:
     delivery = await read(lane, [("R", "a")], [("X", "a")])
     await settle(lane, of(delivery, 0))
-    await lane.pool.execute("UPDATE orders SET state = 'paying'")
+    await lane.pool.execute("UPDATE orders SET state = 'paid'")
     settled = await settle(lane, of(delivery, 1))
-    assert [one.state.value for one in settled.illegal] == ["paying"]
-    assert await lane.states() == {"a": "paying"}
+    assert [one.state.value for one in settled.illegal] == ["paid"]
+    assert await lane.states() == {"a": "paid"}
     assert await lane.settled() == {1, 2}
 
 
