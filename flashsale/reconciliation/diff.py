@@ -9,14 +9,22 @@ from flashsale.domain.outcomes import Hold
 from flashsale.reconciliation.model import OrderFacts
 from flashsale.reservation.replies import parse_hold
 
-#: The order states that a hold's state may stand beside, at the same version.
+_S = OrderState
+#: The order states that a hold's state may stand beside, at the same version: Postgres alone goes
+#: on from a deposit to its balance, and from what is paid to what is sent.
 _BESIDE = {
-    OrderState.RESERVED: frozenset(
-        {OrderState.CONFIRMED, OrderState.PAYING, OrderState.PAID, OrderState.FULFILLED}
+    _S.RESERVED: frozenset({_S.CONFIRMED}),
+    _S.CONFIRMED: frozenset({_S.CONFIRMED}),
+    _S.PAYING: frozenset({_S.PAYING}),
+    _S.PAID: frozenset({_S.PAID, _S.FULFILLED}),
+    _S.DEPOSIT_PAID: frozenset(
+        {_S.DEPOSIT_PAID, _S.ALLOCATED, _S.BALANCE_DUE, _S.PAID, _S.FULFILLED}
     ),
-    OrderState.EXPIRED: frozenset({OrderState.EXPIRED}),
-    OrderState.CANCELLED: frozenset({OrderState.CANCELLED}),
-    OrderState.REJECTED: frozenset({OrderState.REJECTED}),
+    _S.EXPIRED: frozenset({_S.EXPIRED}),
+    _S.CANCELLED: frozenset({_S.CANCELLED}),
+    _S.REJECTED: frozenset({_S.REJECTED}),
+    _S.REFUNDED: frozenset({_S.REFUNDED}),
+    _S.FORFEITED: frozenset({_S.FORFEITED}),
 }
 
 
@@ -43,7 +51,7 @@ def is_unreturned(order: OrderFacts, hold: Hold | None) -> bool:
     return (
         order.state is OrderState.REJECTED
         and hold is not None
-        and hold.state is OrderState.RESERVED
+        and hold.state in {OrderState.RESERVED, OrderState.CONFIRMED}
     )
 
 
@@ -60,7 +68,9 @@ def judge_order(name: str, order: OrderFacts, record: str | None) -> Difference 
             f"item, quantity, buyer are {hold.item}, {hold.quantity}, {hold.buyer!r} in Redis and"
             f" {order.item}, {order.quantity}, {order.buyer!r} in Postgres",
         )
-    if order.state is OrderState.REJECTED:
+    if order.state is OrderState.REJECTED and (
+        not is_live(hold.state) or is_unreturned(order, hold)
+    ):
         # Redis learns of a rejection last, and may have ended the hold in another way before.
         return None
     if hold.version == order.version and order.state in _BESIDE[hold.state]:

@@ -109,7 +109,7 @@ def ledger_checks(cut: Cut, ledger: Ledger) -> list[Check]:
         ),
         compare(
             "INV-11",
-            "orders that ended by their first event = 0",
+            "orders ended or paid by their first event = 0",
             (Sides(name, row.illegal, 0) for name, row in rows),
         ),
         compare(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flashsale.domain.events import STATE_OF_KIND, OrderEvent
-from flashsale.domain.orders import OrderState, is_live
+from flashsale.domain.orders import OrderState, is_live, reachable
 
 #: States in which an order has a hold with a deadline in Redis.
 HELD_STATES = frozenset({OrderState.CONFIRMED, OrderState.PAYING})
@@ -29,13 +29,13 @@ class OrderFacts(NamedTuple):
 
 
 def apply(before: OrderFacts | None, event: OrderEvent) -> OrderFacts:
-    """The order after its newest event: only a newer version changes it, and only a hold ends."""
+    """The order after its newest event, which must be newer and of a state that can follow."""
+    state = STATE_OF_KIND[event.kind]
     if before is None:
-        state = STATE_OF_KIND[event.kind]
         return OrderFacts(state, event.version, event.item, event.quantity, event.buyer)
-    if event.version <= before.version or before.state is not OrderState.CONFIRMED:
+    if event.version <= before.version or state not in reachable(before.state):
         return before
-    return before._replace(state=STATE_OF_KIND[event.kind], version=event.version)
+    return before._replace(state=state, version=event.version, item=event.item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,11 @@ def forecast(newest: Mapping[str, OrderEvent], known: Mapping[str, OrderFacts]) 
     for order, event in newest.items():
         before = known.get(order)
         after = orders[order] = apply(before, event)
-        change = live_units(after) - (live_units(before) if before else 0)
-        if change:
-            units[after.item] += change
-            buyers[after.buyer] += change
+        units[after.item] += live_units(after)
+        buyers[after.buyer] += live_units(after)
+        if before is not None:
+            units[before.item] -= live_units(before)
+            buyers[before.buyer] -= live_units(before)
         held += (after.state in HELD_STATES) - (before is not None and before.state in HELD_STATES)
     return Forecast(orders, frozenset(newest.keys() - known.keys()), units, buyers, held)
 

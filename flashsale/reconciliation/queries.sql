@@ -11,8 +11,8 @@ SELECT id, state, lanes, epoch, per_buyer_limit,
 FROM sales WHERE id = $1;
 
 -- name: lanes
--- What settlement remembers of each lane's stream.
-SELECT lane, settled, last_entry_id FROM lanes WHERE sale_id = $1 ORDER BY lane;
+-- What settlement remembers of each lane's stream; entries that recovery gave up count as done.
+SELECT lane, settled + lost AS settled, last_entry_id FROM lanes WHERE sale_id = $1 ORDER BY lane;
 
 -- name: dead_letters
 -- Entries put aside; there should be none, so nobody pages through them.
@@ -34,14 +34,14 @@ FROM sale_items AS i WHERE i.sale_id = $1 ORDER BY i.item;
 
 -- name: tally
 -- Orders and units of each item and state, and how many break a rule that a row alone can show.
--- `misfiled`: of no item of the sale, or of another price. `illegal`: ended by its first event.
+-- `misfiled`: of no item of the sale, or of another price. `illegal`: ended or paid by its first event.
 -- `outside`: reserved before the start or after the end by Redis' clock, which counts milliseconds.
 SELECT o.item, o.state, count(*) AS orders, sum(o.quantity)::bigint AS units,
     count(*) FILTER (
         WHERE i.item IS NULL OR o.unit_amount <> i.price_amount OR o.sale_id <> $1
     ) AS misfiled,
     count(*) FILTER (
-        WHERE o.version = 1 AND o.state IN ('expired', 'cancelled')
+        WHERE o.version = 1 AND o.state NOT IN ('confirmed', 'rejected')
     ) AS illegal,
     count(*) FILTER (
         WHERE o.version = 1 AND (
