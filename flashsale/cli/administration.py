@@ -82,7 +82,7 @@ def audit(
             if sale is not None:
                 return sales, None
             async with payment_provider(settings) as provider:
-                return sales, await audit_installation(pool, provider and _statement(provider))
+                return sales, await audit_installation(pool, _statement(provider))
 
     sales, installation = run(work(), data_dir)
     reports = sales if installation is None else [*sales, installation]
@@ -97,7 +97,10 @@ def audit(
     return int(not holds)
 
 
-def _statement(provider: Provider) -> Statement:
+def _statement(provider: Provider | None) -> Statement | None:
+    if provider is None:
+        return None
+
     async def lines() -> AsyncIterator[Line]:
         try:
             async for line in provider.statement(None):
