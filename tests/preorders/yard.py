@@ -152,6 +152,12 @@ class Yard:
 
     async def set_state(self, order: str, state: str, **columns: object) -> None:
         """What settlement writes when Redis has decided: it clears `closing`."""
+        if state in {"refunded", "forfeited"}:
+            await self.pool.execute(
+                """UPDATE sale_items i SET live = i.live - o.quantity FROM orders o
+                    WHERE o.id = $1 AND i.sale_id = o.sale_id AND i.item = o.item""",
+                order,
+            )
         await self.pool.execute(
             """UPDATE orders SET state = $2, closing = NULL, version = version + 1,
                 item = coalesce($3, item) WHERE id = $1""",
