@@ -55,6 +55,7 @@ class WebSettings(_Section):
     request_seconds_max: Positive
     connections_max: Positive
     stop_seconds_max: Positive
+    hsts_seconds: Annotated[int, Field(ge=0, le=63_072_000)]
 
 
 class ReservationSettings(_Section):

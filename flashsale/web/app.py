@@ -15,11 +15,14 @@ class MissingExtensionError(RuntimeError):
     """aiohttp runs without its C extensions: several times slower, and with a laxer parser."""
 
 
-def build_app(deps: WebDeps) -> web.Application:
-    """Make the application. MissingExtensionError where aiohttp lacks its C extensions."""
+def build_app(deps: WebDeps, *, hsts_seconds: int = 0) -> web.Application:
+    """Make the application. MissingExtensionError where aiohttp lacks its C extensions.
+
+    `hsts_seconds` is how long browsers are told to use nothing but HTTPS; 0 does not say so.
+    """
     require_extensions()
     app = web.Application(middlewares=[problem_documents(deps.metrics, deps.faults)])
-    app.on_response_prepare.append(common_headers)
+    app.on_response_prepare.append(common_headers(hsts_seconds))
     app[DEPS] = deps
     app[documents.DOCUMENT] = documents.rendered(document(routes.ROUTES))
     app[documents.FILES] = documents.static_files()

@@ -24,9 +24,9 @@ from flashsale.web.api.public import public_sale
 from flashsale.web.auth import Access
 from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, refuse
 from flashsale.web.fast import fast
+from flashsale.web.headers import COMMON_HEADERS
 from flashsale.web.inputs import order_request
 from flashsale.web.metrics import Metrics
-from flashsale.web.middleware import COMMON_HEADERS
 from flashsale.web.render import SHARED_BRIEFLY, entity_tag, has_already, lasting, refusal
 from flashsale.web.render import order as order_json
 from flashsale.web.server import Handler

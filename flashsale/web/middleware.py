@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -12,7 +12,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from flashsale.reservation.errors import LaneLostError, StoreBusyError, StoreUnavailableError
 from flashsale.sales.errors import SaleError
-from flashsale.web.errors import Problem, ProblemError, problem_of_sale
+from flashsale.web.errors import SERVER, Problem, ProblemError, problem_of_sale
+from flashsale.web.headers import COMMON_HEADERS, PAGE_HEADERS, transport_security
 from flashsale.web.metrics import Metrics
 
 OUTAGE_LOG_SECONDS = 1.0
@@ -25,13 +26,6 @@ _HTTP_CODES = {
     405: "method_not_allowed",
     413: "body_too_large",
     417: "expectation_failed",
-}
-
-COMMON_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
 
@@ -104,7 +98,15 @@ def problem_documents(metrics: Metrics, faults: Faults) -> Middleware:
     return answer
 
 
-async def common_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Add to an answer the headers that it did not choose itself."""
-    for name, value in COMMON_HEADERS.items():
-        response.headers.setdefault(name, value)
+def common_headers(hsts_seconds: int) -> Callable[..., Awaitable[None]]:
+    """Make what adds to an answer the headers that it did not choose itself."""
+    everywhere = {**COMMON_HEADERS, **transport_security(hsts_seconds)}
+    on_pages = {**everywhere, **PAGE_HEADERS}
+
+    async def add(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = SERVER  # aiohttp has put its version, and Python's, there
+        page = response.content_type == "text/html"
+        for name, value in (on_pages if page else everywhere).items():
+            response.headers.setdefault(name, value)
+
+    return add

@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from flashsale.web.connection import Connection, Quick
 from flashsale.web.errors import problem_bytes
+from flashsale.web.headers import COMMON_HEADERS
 
 HEADER_LINE_MAX_BYTES = 8_190
 HEADERS_MAX = 128
@@ -79,9 +80,10 @@ def _turned_away() -> bytes:
     body = problem_bytes("busy", "Too many connections. Try again.")
     head = (
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n"
     )
-    return head.encode() + body
+    common = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
+    return f"{head}{common}\r\n".encode() + body
 
 
 _TURNED_AWAY = _turned_away()

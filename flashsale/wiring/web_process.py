@@ -97,10 +97,10 @@ async def web(
             ),
             _stopped_after(board),  # what is in flight at a stop still wants its decision
             serving(
-                build_app(deps),
+                build_app(deps, hsts_seconds=settings.web.hsts_seconds),
                 host=host,
                 port=port,
-                limits=Limits(**settings.web.model_dump(exclude={"host", "port"})),
+                limits=Limits(**settings.web.model_dump(exclude={"host", "port", "hsts_seconds"})),
                 reuse_port=share_port,
                 front=hot.front,
                 quick=QuickRoutes(deps.access, deps.desk, hot),

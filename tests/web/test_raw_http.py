@@ -50,7 +50,7 @@ async def slow(_request: web.Request) -> web.Response:
 @contextlib.asynccontextmanager
 async def running(limits: Limits = SLOW) -> AsyncIterator[int]:
     app = web.Application(middlewares=[problem_documents(Metrics(), Faults(lambda _: False))])
-    app.on_response_prepare.append(common_headers)
+    app.on_response_prepare.append(common_headers(0))
     app.router.add_get("/echo", echo)
     app.router.add_post("/echo", echo)
     app.router.add_get("/broken", broken)
