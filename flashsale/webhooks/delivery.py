@@ -15,7 +15,7 @@ from flashsale.settlement.queries import Pool
 from flashsale.webhooks import queries
 from flashsale.webhooks.addresses import Lookup, system_lookup
 from flashsale.webhooks.delivery_http import TIMEOUT_SECONDS, Sender
-from flashsale.webhooks.delivery_lane import IN_FLIGHT_MAX, Lane, Means, Progress
+from flashsale.webhooks.delivery_lane import IN_FLIGHT_MAX, STOP_SECONDS, Lane, Means, Progress
 from flashsale.webhooks.values import Endpoint
 
 TICK_SECONDS = 0.2
@@ -50,6 +50,7 @@ class Deliveries:
         keep_days: int = KEEP_DAYS,
         in_flight_max: int = IN_FLIGHT_MAX,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        stop_seconds: float = STOP_SECONDS,
         lookup: Lookup = system_lookup,
         on_trouble: Callable[[str], None] = _ignore,
     ) -> None:
@@ -61,7 +62,14 @@ class Deliveries:
         self._sender = Sender(
             allow_private=allow_private, lookup=lookup, timeout_seconds=timeout_seconds
         )
-        self._means = Means(pool, self._sender, now, self.progress, in_flight_max=in_flight_max)
+        self._means = Means(
+            pool,
+            self._sender,
+            now,
+            self.progress,
+            in_flight_max=in_flight_max,
+            stop_seconds=stop_seconds,
+        )
         self._lanes: dict[str, tuple[Lane, asyncio.Task[None]]] = {}
         self._due: dict[Callable[[], object], float] = {}
 

@@ -61,6 +61,7 @@ class Means:
     progress: Progress
     chance: Callable[[], float] = random.random
     in_flight_max: int = IN_FLIGHT_MAX
+    stop_seconds: float = STOP_SECONDS
 
 
 @dataclass(slots=True)
@@ -81,9 +82,12 @@ class Lane:
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
     _outcomes: list[Outcome] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _window: int = _IN_FLIGHT_FIRST
+    _window: int = 1
     _more: bool = True
     _stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._window = min(_IN_FLIGHT_FIRST, self.means.in_flight_max)
 
     def kick(self, endpoint: Endpoint) -> None:
         """Something is due, and this is how the endpoint stands now."""
@@ -92,11 +96,10 @@ class Lane:
         self._wake.set()
 
     def stop(self) -> None:
-        """Begin nothing more; what is under way may end within STOP_SECONDS."""
+        """Begin nothing more; what is under way may end within `stop_seconds`."""
         self._stopping = True
-        self._outcomes += [self._given_back(each.claim) for each in self._ready]
-        self._ready.clear()
-        asyncio.get_running_loop().call_later(STOP_SECONDS, self._cancel)
+        self._give_back()
+        asyncio.get_running_loop().call_later(self.means.stop_seconds, self._cancel)
         self._wake.set()
 
     def _cancel(self) -> None:
@@ -146,8 +149,7 @@ class Lane:
         self._more = self._more or bool(claimed.claims or claimed.blocked)
         self._ready.extend(_Ours(claim, ends) for claim in claimed.claims)
         if self._stopping:
-            self._outcomes += [self._given_back(each.claim) for each in self._ready]
-            self._ready.clear()
+            self._give_back()
 
     def _begin(self) -> None:
         while self._ready and len(self._sending) < self._window:
@@ -180,6 +182,7 @@ class Lane:
         took_ms = int((asyncio.get_running_loop().time() - begun) * 1000)
         self._outcomes.append(self._judged(claim, reply, took_ms))
         if reply.status == GONE:
+            self._give_back()
             await self._disable()
 
     def _judged(self, claim: Claim, reply: Reply, took_ms: int) -> Outcome:
@@ -214,6 +217,10 @@ class Lane:
             took_ms=took_ms,
             answer=reply.answer,
         )
+
+    def _give_back(self) -> None:
+        self._outcomes += [self._given_back(each.claim) for each in self._ready]
+        self._ready.clear()
 
     def _given_back(self, claim: Claim) -> Outcome:
         now = self.means.now()

@@ -74,7 +74,7 @@ ORDER BY d.event_id DESC LIMIT $4;
 -- One more life for a delivery that is done.
 UPDATE webhook_deliveries SET
     state = 'pending', attempts = 0, next_at = $3, blocked = false, done_at = NULL,
-    give_up_at = $3 + interval '3 days'
+    give_up_at = $3::timestamptz + interval '3 days'
 WHERE endpoint_id = $1 AND event_id = $2 AND state <> 'pending' RETURNING event_id;
 
 -- name: replay_dead
@@ -86,7 +86,7 @@ WITH again AS (
 )
 UPDATE webhook_deliveries AS d SET
     state = 'pending', attempts = 0, next_at = $3, blocked = false, done_at = NULL,
-    give_up_at = $3 + interval '3 days'
+    give_up_at = $3::timestamptz + interval '3 days'
 FROM again AS a WHERE d.endpoint_id = $1 AND d.event_id = a.event_id;
 
 -- name: busy_endpoints
@@ -114,7 +114,7 @@ WITH due AS (
     ) AS blocked FROM due
 ), moved AS (
     UPDATE webhook_deliveries AS d SET
-        next_at = CASE WHEN j.blocked THEN $5 ELSE $4 END,
+        next_at = CASE WHEN j.blocked THEN $5::timestamptz ELSE $4::timestamptz END,
         blocked = j.blocked,
         attempts = d.attempts + (NOT j.blocked)::integer,
         fence = d.fence + 1
