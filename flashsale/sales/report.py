@@ -10,6 +10,14 @@ from flashsale.domain.orders import LIVE_STATES, OrderState
 from flashsale.domain.sales import SaleState
 from flashsale.sales import queries
 from flashsale.sales.queries import Pool
+from flashsale.sales.takings import (
+    Takings,
+    TakingsByPlace,
+    Unexplained,
+    takings_of_sale,
+    total,
+    unexplained,
+)
 from flashsale.sales.values import ItemFacts, SaleFacts, Supply
 from flashsale.settlement.ledger import Ledger, ReportLine
 
@@ -24,6 +32,7 @@ class StateReport:
     orders: int
     units: int
     amount: int
+    money: Takings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +49,15 @@ class ItemReport:
     live_amount: int
     sold_out_at_ms: int | None
     states: tuple[StateReport, ...]
+    money: Takings
 
 
 @dataclass(frozen=True, slots=True)
 class SaleReport:
     """A sale's outcome, ready for JSON. Instants are Unix milliseconds, None where none was.
 
-    `sold_out_at_ms` is when the last SKU's last unit went, if nothing is left of any.
+    `sold_out_at_ms` is when the last SKU's last unit went, if nothing is left of any. All items of
+    a sale share one currency, so that their money adds up.
     """
 
     sale_id: str
@@ -61,6 +72,9 @@ class SaleReport:
     first_order_at_ms: int | None
     last_order_at_ms: int | None
     settlement_lag_max_ms: int | None
+    currency: str
+    money: Takings
+    unexplained: Unexplained
 
 
 async def report(pool: Pool, sale: SaleFacts, now_ms: int) -> SaleReport:
@@ -71,6 +85,7 @@ async def report(pool: Pool, sale: SaleFacts, now_ms: int) -> SaleReport:
     ids, _ = await queries.page_of_ids(
         pool, "page_of_supplies", sale.id, cursor=None, limit=SUPPLIES_MAX
     )
+    money = await takings_of_sale(pool, sale.id)
     by_item = {item: tuple(found) for item, found in groupby(lines, key=lambda line: line.item)}
     return SaleReport(
         sale_id=sale.id,
@@ -80,17 +95,23 @@ async def report(pool: Pool, sale: SaleFacts, now_ms: int) -> SaleReport:
         ends_at_ms=sale.ends_at_ms,
         durability=sale.durability,
         items=tuple(
-            _item(item, by_item.get(item.item, ()), sold_out.get(item.item)) for item in sale.items
+            _item(item, by_item.get(item.item, ()), money, sold_out.get(item.item))
+            for item in sale.items
         ),
         supplies=tuple(await queries.find_supplies(pool, ids)),
         sold_out_at_ms=max(sold_out.values()) if len(sold_out) == len(sale.items) else None,
         first_order_at_ms=instants.first_ms,
         last_order_at_ms=instants.last_ms,
         settlement_lag_max_ms=instants.settlement_lag_max_ms,
+        currency=sale.items[0].price.currency,
+        money=total(money.values()),
+        unexplained=await unexplained(pool, sale.id),
     )
 
 
-def _item(item: ItemFacts, lines: Sequence[ReportLine], sold_out_at_ms: int | None) -> ItemReport:
+def _item(
+    item: ItemFacts, lines: Sequence[ReportLine], money: TakingsByPlace, sold_out_at_ms: int | None
+) -> ItemReport:
     live = [line for line in lines if line.state in LIVE_STATES]
     live_units = sum(line.units for line in live)
     return ItemReport(
@@ -104,6 +125,11 @@ def _item(item: ItemFacts, lines: Sequence[ReportLine], sold_out_at_ms: int | No
         live_amount=sum(line.amount for line in live),
         sold_out_at_ms=sold_out_at_ms,
         states=tuple(
-            StateReport(line.state, line.orders, line.units, line.amount) for line in lines
+            StateReport(
+                *(line.state, line.orders, line.units, line.amount),
+                money.get((item.item, line.state), Takings()),
+            )
+            for line in lines
         ),
+        money=total(part for (number, _), part in money.items() if number == item.item),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from flashsale.access.api_keys import ApiKeyRecord
 from flashsale.domain.stock import Stock
 from flashsale.sales.report import ItemReport, SaleReport
+from flashsale.sales.takings import Flow, Takings
 from flashsale.sales.values import ItemFacts, SaleFacts, Supply
 from flashsale.settlement.ledger import BesideOrder, OrderRow
 from flashsale.web.render import cancellation, money, preorder, rfc3339, rfc3339_of
@@ -161,6 +163,8 @@ def report(done: SaleReport) -> dict[str, Any]:
         "first_order_at": _instant(done.first_order_at_ms),
         "last_order_at": _instant(done.last_order_at_ms),
         "settlement_lag_max_ms": done.settlement_lag_max_ms,
+        "money": _takings(done.money, done.currency),
+        "unexplained": asdict(done.unexplained),
     }
 
 
@@ -180,10 +184,26 @@ def _report_item(item: ItemReport) -> dict[str, Any]:
                 "orders": each.orders,
                 "units": each.units,
                 "amount": {"amount": each.amount, "currency": item.currency},
+                "money": _takings(each.money, item.currency),
             }
             for each in item.states
         ],
+        "money": _takings(item.money, item.currency),
     }
+
+
+def _takings(taken: Takings, currency: str) -> dict[str, Any]:
+    return {
+        "due": {"amount": taken.due, "currency": currency},
+        **_flow(taken.all, currency),
+        "deposits": _flow(taken.deposits, currency),
+        "balances": _flow(taken.balances, currency),
+    }
+
+
+def _flow(part: Flow, currency: str) -> dict[str, Any]:
+    amounts = {**asdict(part), "net": part.net}
+    return {name: {"amount": amount, "currency": currency} for name, amount in amounts.items()}
 
 
 def _instant(instant_ms: int | None) -> str | None:

@@ -111,6 +111,37 @@ class MerchantOrderPage(View):
     next_cursor: str | None
 
 
+class MoneyFlow(View):
+    """Money in and out. `refunding` is on its way back, and in `net` until it is there.
+
+    `fees` are the provider's, and part of nothing else here.
+    """
+
+    captured: Money
+    refunding: Money
+    refunded: Money
+    net: Money
+    fees: Money
+
+
+class Takings(MoneyFlow):
+    """What payments have come to; `due` is what orders that hold units have still to pay.
+
+    Deposits and balances of pre-orders are part of the whole, and shown apart.
+    """
+
+    due: Money
+    deposits: MoneyFlow
+    balances: MoneyFlow
+
+
+class Unexplained(View):
+    """Events of the provider whose money is in no order; an operator looks at them."""
+
+    quarantined: int
+    unmatched: int
+
+
 class StateReport(View):
     """Settled orders in one state."""
 
@@ -118,6 +149,7 @@ class StateReport(View):
     orders: int
     units: int
     amount: Money
+    money: Takings
 
 
 class ItemReport(View):
@@ -132,6 +164,7 @@ class ItemReport(View):
     live_amount: Money
     sold_out_at: datetime | None
     states: list[StateReport]
+    money: Takings
 
 
 class SaleReport(View):
@@ -149,6 +182,8 @@ class SaleReport(View):
     first_order_at: datetime | None
     last_order_at: datetime | None
     settlement_lag_max_ms: int | None
+    money: Takings
+    unexplained: Unexplained
 
 
 class ApiKeyForm(Form):

@@ -9,6 +9,7 @@ import orjson
 from flashsale.domain.identity import order_hash
 from flashsale.domain.orders import OrderState
 from flashsale.sales.report import StateReport, report
+from flashsale.sales.takings import Takings
 from flashsale.sales.values import instant
 from tests.sales.shop import Shop, item
 
@@ -54,9 +55,9 @@ async def test_counts_units_and_money_by_sku_and_state(shop: Shop):
 
     first, second = found.items
     assert first.states == (
-        StateReport(OrderState.CONFIRMED, 2, 4, 4 * 199900),
-        StateReport(OrderState.EXPIRED, 1, 1, 199900),
-        StateReport(OrderState.REJECTED, 1, 1, 199900),
+        StateReport(OrderState.CONFIRMED, 2, 4, 4 * 199900, Takings(due=4 * 199900)),
+        StateReport(OrderState.EXPIRED, 1, 1, 199900, Takings()),
+        StateReport(OrderState.REJECTED, 1, 1, 199900, Takings()),
     )
     assert (first.supply, first.unsold, first.live_orders, first.live_units) == (4, 0, 2, 4)
     assert (first.live_amount, first.currency) == (4 * 199900, "CNY")
