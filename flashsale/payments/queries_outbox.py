@@ -55,6 +55,14 @@ async def wish(connection: Connection | Pool, wishes: Iterable[Wish]) -> None:
         await connection.execute(_SQL["wish"], *columns)
 
 
+async def remind(pool: Pool, wishes: Iterable[Wish]) -> None:
+    """Ask for work that should be asked for already; a wish that is there keeps its turn."""
+    asked = sorted(set(wishes))
+    if asked:
+        columns = [[each.kind for each in asked], [each.subject for each in asked]]
+        await pool.execute(_SQL["remind"], *columns)
+
+
 async def claim(pool: Pool, kinds: Sequence[str], limit: int, lease_ms: int) -> list[Claimed]:
     """Due wishes, nobody else's until the lease ends."""
     rows = await pool.fetch(_SQL["claim"], list(kinds), limit, lease_ms)

@@ -10,6 +10,13 @@ ORDER BY c.kind, c.subject
 ON CONFLICT (kind, subject) DO UPDATE SET
     wishes = o.wishes + 1, attempts = 0, due_at = least(o.due_at, EXCLUDED.due_at);
 
+-- name: remind
+-- A wish that should be there; where it is, it keeps its turn.
+INSERT INTO outbox (kind, subject)
+SELECT c.kind, c.subject FROM unnest($1::text[], $2::text[]) AS c (kind, subject)
+ORDER BY c.kind, c.subject
+ON CONFLICT (kind, subject) DO NOTHING;
+
 -- name: claim
 -- Due wishes of some kinds, for as long as the lease: who dies with one leaves it to the next.
 WITH due AS (

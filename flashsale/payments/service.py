@@ -126,7 +126,7 @@ class PaymentDesk:
                 started = self._begin(each, orders, payments, now_ms)
                 if isinstance(started, _Started) and not started.replayed:
                     payments[each.order_id].append(started.payment)
-                    new.append(_row(started.payment))
+                    new.append(row_of(started.payment))
                 begun.append(started)
             await queries.insert_payments(connection, new)
             wishes = [Wish(kinds.OPEN_PAYMENT, row.id, OPENING_MS) for row in new]
@@ -201,7 +201,8 @@ def new_payment(
     )
 
 
-def _row(payment: PaymentRecord) -> NewPayment:
+def row_of(payment: PaymentRecord) -> NewPayment:
+    """The row that a new payment is inserted as."""
     return NewPayment(*(getattr(payment, name) for name in NewPayment._fields))
 
 

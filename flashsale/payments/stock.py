@@ -57,6 +57,13 @@ class Stock:
         """The buyer gives an unpaid order back: RELEASED, ALREADY, ILLEGAL."""
         return await self._tell(order, OrderAction.CANCEL, self._release)
 
+    async def find(self, order: OrderFacts) -> Hold | None:
+        """The order's newest record; None where it is not, or is no longer, in Redis."""
+        if order.retired:
+            return None
+        lane = lane_of(order.buyer_id, order.lanes)
+        return await self._store.find_hold(order.sale_id, lane, order.hash)
+
     async def _release(self, sale: str, lane: int, epoch: int, order: str, buyer: str) -> Moved:
         release = await self._store.release(sale, lane, epoch, order, buyer, EventKind.CANCELLED)
         return Moved(release.status, release.hold)

@@ -2,38 +2,43 @@
 
 What the other packages call (everything else here is the inside):
 
-    PaymentDesk(pool, store, providers, clock, …)           service.py
+    Stock(pool, store)                                      stock.py; what the others tell Redis by
+    PaymentDesk(pool, store, opening, provider_name, clock, checkout_ms=…)          service.py
         begin(buyer, order_id) -> Begun | Refusal           POST /v1/orders/{order}/payments
-        list(buyer, order_id) -> list[PaymentView] | None   None: no such order of this buyer's
-        of_order(order_id) -> list[PaymentView]             for the merchant
-        stop()
-    Intake(pool, counters, …)                               intake.py
+        list(buyer, order_id) -> [PaymentView] | None       None: no such order of this buyer's
+        of_order(order_id) -> [PaymentView]                 for the merchant
+    Opening(pool, stock, providers, intake.take, clock)     opening.py
+    Intake(pool, counters)                                  intake.py
         take(provider_name, event) -> Taken                 after Provider.verify; raises outages
-        retry(limit) -> int                                 what was kept for later
-    Refunds(pool, stock, …)                                 refunds.py
+    Refunds(pool)                                           refunds.py
         ask(merchant_id, order_id, key, amount, reason) -> RefundAnswer | Refusal
         close(order_id, cause, reason) -> Closed | Refusal  all money back, the units too
         close_in(connection, order_id, cause, reason)       the same in the caller's transaction
         forfeit_in(connection, order_id)                    units back, the money stays
-        of_order(order_id) -> list[RefundView]
-    Cancelling(pool, desk, stock, refunds, …)               cancel.py
+        of_order(order_id) -> [RefundView]
+    Giving(pool, stock, providers, counters)                giving.py
+    Cancelling(pool, order_desk, stock, giving, clock, free_cancel=…)               cancel.py
         cancel(buyer, order_id) -> OrderView | Refusal      POST /v1/orders/{order}/cancel
     Fulfilment(pool)                                        fulfilment.py
         ship(merchant_id, order_id, carrier, tracking_number) -> Shipped | Refusal
-        ship_all(merchant_id, sale_id, lines) -> Imported | list[LineRefusal]
+        ship_all(merchant_id, sale_id, lines) -> Imported | [LineRefusal]
         shipment_of(order_id) -> Shipment | None
-    Charges(pool, …)                                        charges.py
+    Charges(pool, clock)                                    charges.py
         charge_balance(order_id) -> PaymentView | Refusal   by the saved deposit, without the buyer
-    Outbox(pool, handlers, …)                               outbox.py
-        run(stop), tick() -> int, counters
-    Sweep(pool, intake, refunds, …)                         sweep.py
-        run(stop), tick()
-    handlers(…) -> Mapping[kind, Handler]                   handlers.py; others add their own kinds
+        charge_in(connection, order_id)                     the same in the caller's transaction
+    Applying(pool, stock, counters)                         applying.py
+    Outbox(pool, handlers(opening, applying, giving) | more, counters, bounds=…)    outbox.py
+        run(stop), tick() -> int
+    Sweep(pool, intake, refunds, clock)                     sweep.py
+        run(stop), tick() -> int
+    queries_outbox.wish(connection, [Wish(kind, subject)])  others wish for their own kinds, too
 
+PaymentDesk, Opening, Intake and Applying have `stop()`; `providers` is a mapping by name.
 Refusal codes: unknown_order, order_not_confirmed (not settled yet, or no room yet: retry),
 hold_expired, order_not_payable, nothing_due, payment_in_progress, order_closing,
 provider_unavailable, order_not_cancellable, order_not_refundable, refund_above_captured,
-idempotency_key_reused, already_shipped, order_not_shippable.
+idempotency_key_reused, already_shipped, order_not_shippable,
+order_named_twice, nothing_saved.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""Giving back: what was decided reaches the provider and Redis. It decides nothing new.
+
+These are handlers of the outbox: each may be run again, and beside itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from flashsale.domain.events import EventKind
+from flashsale.domain.orders import OrderAction, transition
+from flashsale.domain.outcomes import Status
+from flashsale.payments import queries
+from flashsale.payments.outbox import NotYetError
+from flashsale.payments.outcomes import HAS_MONEY
+from flashsale.payments.provider import Provider, ProviderRefusedError, ProviderUnavailableError
+from flashsale.payments.scenes import close, scene_of
+from flashsale.payments.stock import Stock
+from flashsale.payments.values import MoneyCounters, RefundState
+from flashsale.settlement.queries import Connection, Pool
+
+_LOG = structlog.get_logger(__name__)
+_LETTERS = {"refunded": EventKind.REFUNDED, "forfeited": EventKind.FORFEITED}
+
+
+class StockMismatchError(Exception):
+    """Redis and Postgres tell differently of an order; an audit says more, a person decides."""
+
+
+class Giving:
+    """Raises ProviderUnavailableError, StoreError and Postgres' errors: then do it again."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        stock: Stock,
+        providers: Mapping[str, Provider],
+        counters: MoneyCounters,
+    ) -> None:
+        self._pool = pool
+        self._stock = stock
+        self._providers = providers
+        self._counters = counters
+
+    async def send_refund(self, refund_id: str) -> None:
+        """The outbox' send_refund: the provider gives back, once an id; it calls when it has."""
+        refund = (await queries.read_refunds(self._pool, [refund_id])).get(refund_id)
+        if refund is None or refund.state is not RefundState.ASKED:
+            return
+        provider = self._providers.get(refund.provider)
+        if provider is None or refund.payment_ref is None:
+            raise ProviderUnavailableError(f"{refund.provider} cannot be asked for a refund yet")
+        try:
+            ref = await provider.refund(refund.id, refund.payment_ref, refund.amount)
+        except ProviderRefusedError as error:
+            # Asking again would be answered alike: a person has to look at it.
+            if await queries.mark_refund(self._pool, refund.id, RefundState.FAILED):
+                self._counters.refund_failed += 1
+                _LOG.error("refund_refused", refund=refund.id, error=str(error))
+            return
+        await queries.mark_refund(self._pool, refund.id, RefundState.SENT, ref)
+        self._counters.refunds_sent += 1
+
+    async def return_units(self, order_id: str) -> None:
+        """The outbox' return_units: the units of an order that is closing are for sale again."""
+        order = await queries.find_order(self._pool, order_id)
+        kind = _LETTERS.get(order.closing or "") if order else None
+        if order is None or kind is None:
+            return
+        status, hold = await self._stock.return_units(order, kind)
+        if status is Status.ILLEGAL:
+            found = hold.state.value if hold else "nothing"
+            raise StockMismatchError(f"{order.id} is {order.state.value}, in Redis {found}")
+
+    async def close_emptied(self, order_id: str) -> None:
+        """The outbox' close_emptied: an order whose money has all gone back gives up its units.
+
+        Raises NotYetError while the event that it was paid by is still to be settled.
+        """
+
+        async def decide(connection: Connection) -> bool:
+            scene = await scene_of(connection, order_id)
+            if scene is None or scene.order.closing is not None or scene.left > 0:
+                return True
+            if transition(scene.order.state, OrderAction.REFUND) is not None:
+                await close(connection, scene, "refunded")
+                return True
+            return scene.order.state in HAS_MONEY
+
+        if await queries.transact(self._pool, decide):
+            return
+        order = await queries.find_order(self._pool, order_id)
+        hold = order and await self._stock.find(order)
+        if hold is not None and hold.state in HAS_MONEY:
+            raise NotYetError("the order is not settled as paid yet")

@@ -1,0 +1,87 @@
+"""Sweep: what nobody calls for is looked for every few seconds. It only wishes; others act.
+
+Checkouts past their time, events that waited for their payment, sales called off with paid orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from flashsale.domain.orders import TRANSITIONS, OrderAction
+from flashsale.payments import kinds, queries
+from flashsale.payments.intake import Intake
+from flashsale.payments.opening import GRACE_MS
+from flashsale.payments.queries_outbox import Wish, remind
+from flashsale.payments.refunds import Refunds
+from flashsale.payments.values import Cause, PaymentState
+from flashsale.settlement.queries import Pool
+
+_LOG = structlog.get_logger(__name__)
+
+_UNDER_WAY = frozenset({PaymentState.CREATED, PaymentState.OPEN})
+_REFUNDABLE = sorted(state for state, action in TRANSITIONS if action is OrderAction.REFUND)
+#: A callback of the last moment is on its way still; Redis keeps the units that long.
+_GRACE = timedelta(milliseconds=GRACE_MS / 2)
+
+
+class Sweep:
+    """Several may run. `clock` is now in UTC; at most `limit` rows of each kind a round."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        intake: Intake,
+        refunds: Refunds,
+        clock: Callable[[], datetime],
+        *,
+        every_ms: int = 2_000,
+        limit: int = 500,
+    ) -> None:
+        self._pool = pool
+        self._intake = intake
+        self._refunds = refunds
+        self._clock = clock
+        self._every_seconds = every_ms / 1000
+        self._limit = limit
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep until `stop`; servers that go away are waited for."""
+        while not stop.is_set():
+            try:
+                await self.tick()
+            except Exception as error:  # noqa: BLE001 - the next round may succeed
+                _LOG.warning("sweep_failed", error=f"{type(error).__name__}: {error}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every_seconds):
+                    await stop.wait()
+
+    async def tick(self) -> int:
+        """One round over everything; how much was found."""
+        return (
+            await self._close_overdue()
+            + await self._intake.retry(self._limit)
+            + await self._give_back_cancelled()
+        )
+
+    async def _close_overdue(self) -> int:
+        until = self._clock() - _GRACE
+        overdue = await queries.overdue_payments(self._pool, until, self._limit)
+        await remind(
+            self._pool,
+            [
+                Wish(kinds.VOID_PAYMENT if state in _UNDER_WAY else kinds.APPLY_PAYMENT, name)
+                for name, state in overdue
+            ],
+        )
+        return len(overdue)
+
+    async def _give_back_cancelled(self) -> int:
+        found = await queries.orders_to_give_back(self._pool, _REFUNDABLE, self._limit)
+        for order_id in found:
+            await self._refunds.close(order_id, Cause.SALE_CANCELLED)
+        return len(found)
