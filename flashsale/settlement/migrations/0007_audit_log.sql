@@ -128,3 +128,14 @@ CREATE TRIGGER noted AFTER INSERT ON refunds
 CREATE TRIGGER noted AFTER INSERT OR UPDATE ON shipments
     FOR EACH ROW EXECUTE FUNCTION note_merchant_change(
         'order_id', 'carrier', 'tracking_number');
+CREATE TRIGGER noted AFTER INSERT ON lots
+    FOR EACH ROW EXECUTE FUNCTION note_merchant_change(
+        'id', 'item', 'quantity', 'reason');
+CREATE TRIGGER noted AFTER INSERT ON ship_dates
+    FOR EACH ROW EXECUTE FUNCTION note_merchant_change(
+        'id', 'item', 'wave', 'before', 'ships_at', 'reason', 'free_until');
+-- Not the address: what a merchant is called by may carry a token in its path.
+CREATE TRIGGER noted AFTER INSERT OR UPDATE OF url, types, state, previous_until
+    ON webhook_endpoints
+    FOR EACH ROW EXECUTE FUNCTION note_merchant_change(
+        'id', 'types', 'state', 'previous_until');
