@@ -36,6 +36,7 @@ _EQUATIONS: Mapping[str, tuple[str, str]] = {
     "once": ("INV-12", "payments that count = orders and purposes that they pay"),
     "captured": ("INV-12", "captured of payments = captures in the money ledger"),
     "refunded": ("INV-12", "refunded of payments = refunds in the money ledger"),
+    "fees": ("INV-12", "fees of payments = fees in the money ledger"),
     "done": ("INV-12", "refunded of payments = refunds done"),
     "asked": ("INV-12", "refunded of payments = what of it was asked to be refunded"),
     "movement": ("INV-12", "captures and refunds applied = payments and refunds moved by them"),

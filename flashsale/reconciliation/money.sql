@@ -21,14 +21,18 @@ WITH paid_in AS MATERIALIZED (
         max(greatest(r.created_at, r.done_at)) AS moved_at
     FROM payments AS p JOIN refunds AS r ON r.payment_id = p.id
     WHERE p.sale_id = $1 GROUP BY r.order_id
+), wished AS (
+    SELECT subject, max(created_at) > now() - $5 * interval '1 second' AS lately
+    FROM outbox GROUP BY subject
 ), told AS (
-    SELECT p.id, p.captured, p.refunded, p.refunding, p.applied_at, p.captured_at, p.expires_at,
+    SELECT p.id, p.captured, p.refunded, p.refunding, p.fee,
+        p.applied_at, p.captured_at, p.expires_at,
         coalesce(l.captured, 0) AS ledger_captured, coalesce(l.refunded, 0) AS ledger_refunded,
-        coalesce(r.done, 0) AS done
+        coalesce(l.fee, 0) AS ledger_fee, coalesce(r.done, 0) AS done
     FROM payments AS p
     LEFT JOIN (
         SELECT e.payment_id, sum(e.amount) FILTER (WHERE e.kind = 'captured') AS captured,
-            sum(e.amount) FILTER (WHERE e.kind = 'refunded') AS refunded
+            sum(e.amount) FILTER (WHERE e.kind = 'refunded') AS refunded, sum(e.fee) AS fee
         FROM ledger_entries AS e JOIN payments AS q ON q.id = e.payment_id
         WHERE q.sale_id = $1 AND e.state = 'applied' GROUP BY e.payment_id
     ) AS l ON l.payment_id = p.id
@@ -53,18 +57,20 @@ WITH paid_in AS MATERIALIZED (
         c.id IS NOT NULL AS coming, coalesce(m.arriving, false) AS arriving,
         greatest(m.moved_at, g.moved_at, o.settled_at) > now() - $3 * interval '1 second'
             AS moving,
-        g.moved_at
+        coalesce(w.lately, false) AS wished,
+        coalesce(g.moved_at > now() - $5 * interval '1 second', false) AS given_lately
     FROM orders AS o
     LEFT JOIN sale_items AS i ON i.sale_id = $1 AND i.item = o.item
     LEFT JOIN paid_in AS m ON m.order_id = o.id
     LEFT JOIN given_back AS g ON g.order_id = o.id
     LEFT JOIN shipments AS s ON s.order_id = o.id
+    LEFT JOIN wished AS w ON w.subject = o.id
     LEFT JOIN unnest($2::text[]) AS c (id) ON c.id = o.id
     WHERE o.id >= $1 AND o.id < $1 || '~'
 ), sides (equation, name, lhs, rhs, moves) AS (
     SELECT owes, id, kept,
         CASE owes WHEN 'price' THEN price WHEN 'deposit' THEN deposit ELSE granted END - granted,
-        closing IS NOT NULL OR arriving OR coming OR (owes = 'unpaid' AND moving)
+        closing IS NOT NULL OR arriving OR coming OR wished OR (owes = 'unpaid' AND moving)
     FROM standing WHERE kept <> 0 OR owes <> 'unpaid'
     UNION ALL
     SELECT 'idle', id, idle, 0, arriving OR moving FROM standing WHERE idle <> 0
@@ -72,14 +78,14 @@ WITH paid_in AS MATERIALIZED (
     SELECT 'shipped', id, shipped::int, (state = 'fulfilled')::int, false
     FROM standing WHERE shipped OR state = 'fulfilled'
     UNION ALL
-    SELECT 'closing', o.id, 1, 0, coming OR coalesce(greatest(moved_at, (
-        SELECT max(x.created_at) FROM outbox AS x WHERE starts_with(x.subject, o.id)
-    )) > now() - $5 * interval '1 second', false)
-    FROM standing AS o WHERE closing IS NOT NULL
+    SELECT 'closing', id, 1, 0, coming OR wished OR given_lately
+    FROM standing WHERE closing IS NOT NULL
     UNION ALL
     SELECT 'captured', id, captured, ledger_captured, false FROM told
     UNION ALL
     SELECT 'refunded', id, refunded, ledger_refunded, false FROM told
+    UNION ALL
+    SELECT 'fees', id, fee, ledger_fee, false FROM told
     UNION ALL
     SELECT 'done', id, refunded, done, false FROM told
     UNION ALL

@@ -117,6 +117,18 @@ async def test_a_whole_refund_about_to_reach_redis_is_in_transit(till: Till):
     assert sides(report)[CLOSING][2] == "1 on their way"
 
 
+async def test_an_order_about_to_be_closed_is_in_transit(till: Till):
+    """Its money found no unit and goes back; Redis found one meanwhile: it gives that up too."""
+    order = await till.order("paid")
+    payment = await till.capture(order, PRICE, counts=False)
+    await till.refund(payment, order, PRICE, cause="late")
+    assert set(await till.broken()) == {PRICES}
+    await till.run("INSERT INTO outbox (kind, subject) VALUES ('close_emptied', $1)", order)
+    assert await till.broken() == {}
+    await till.run("UPDATE orders SET closing = 'refunded' WHERE id = $1", order)
+    assert await till.broken() == {}
+
+
 async def test_an_open_checkout_is_nobodys_fault(till: Till):
     await till.payment(await till.order("paying"), PRICE, age=-600)
     report = await till.audit()

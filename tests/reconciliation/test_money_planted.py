@@ -17,6 +17,7 @@ IDLE = "kept of payments that pay no order = 0"
 ONCE = "payments that count = orders and purposes that they pay"
 CAPTURED = "captured of payments = captures in the money ledger"
 REFUNDED = "refunded of payments = refunds in the money ledger"
+FEES = "fees of payments = fees in the money ledger"
 DONE = "refunded of payments = refunds done"
 ASKED = "refunded of payments = what of it was asked to be refunded"
 MOVEMENT = "captures and refunds applied = payments and refunds moved by them"
@@ -94,6 +95,10 @@ PLANTED: dict[str, tuple[Plant, set[str]]] = {
     "a row of the ledger dropped": (
         sql("DELETE FROM ledger_entries WHERE payment_id = '{payment}'"),
         {CAPTURED},
+    ),
+    "another fee in the ledger": (
+        sql("UPDATE ledger_entries SET fee = 1 WHERE payment_id = '{payment}'"),
+        {FEES},
     ),
     "a refund's row dropped": (
         sql("DELETE FROM ledger_entries WHERE refund_id = '{refund}'"),
@@ -175,6 +180,14 @@ PLANTED: dict[str, tuple[Plant, set[str]]] = {
     "a capture that never reached its order": (
         sql("UPDATE payments SET applied_at = NULL WHERE id = '{payment}'"),
         {UNAPPLIED},
+    ),
+    "a closing that was wished for too long ago": (
+        sql(
+            "UPDATE orders SET closing = 'forfeited' WHERE id = '{deposit}'",
+            "INSERT INTO outbox (kind, subject, created_at)"
+            " VALUES ('return_units', '{deposit}', now() - interval '1 hour')",
+        ),
+        {CLOSING},
     ),
     "a closing that Redis never heard of": (
         sql("UPDATE orders SET closing = 'refunded' WHERE id = '{paid}'"),

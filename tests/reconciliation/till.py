@@ -110,6 +110,7 @@ class Till:
         """A payment captured, and its row in the money ledger; the payment's id."""
         more = {"purpose": purpose, "counts": counts, "applied": applied, "age": age}
         payment = await self.payment(order, amount, captured=amount, state="captured", **more)
+        await self.run("UPDATE payments SET fee = $2 WHERE id = $1", payment, fee)
         await self.entry("captured", payment, amount, order=order, age=age, fee=fee)
         return payment
 
