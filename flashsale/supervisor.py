@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,13 @@ import asyncpg
 from flashsale.access.queries import create_merchant, load_buyer_keys
 from flashsale.embedded.credentials import FILE_NAME, Credentials
 from flashsale.embedded.errors import EmbeddedError
+from flashsale.embedded.play_money import PlayMoney
+from flashsale.embedded.play_money import beside as play_money_beside
+from flashsale.embedded.ports import held_port, shown_host
 from flashsale.embedded.process import Child, spawn
 from flashsale.embedded.redis_server import Durability
 from flashsale.embedded.servers import Servers, resolve_servers
+from flashsale.payments.providers.sandbox import CALLBACK_PATH
 from flashsale.settlement.migrate import migrate
 from flashsale.shipped import shipped
 from flashsale.web.metrics import FOLDER_VARIABLE, forget_process
@@ -36,6 +40,8 @@ RESTART_SECONDS_MAX = 5.0
 STOP_SECONDS_MORE = 5.0
 _RESTART_SECONDS_MIN = 0.1
 _POLL_SECONDS = 0.05
+# -P: what lies in the folder that somebody happens to stand in is none of our modules.
+_PROGRAM = (sys.executable, "-P", "-m", "flashsale")
 
 _logger = logging.getLogger(__name__)
 
@@ -62,6 +68,7 @@ class Engine:
     servers: Servers
     credentials: Credentials
     workers: list[Worker] = field(default_factory=list)
+    play_money: PlayMoney | None = None
 
     def save(self, *, stopped: bool = False) -> None:
         """Write `credentials.json`; what keeps it from that is logged, for the processes go on."""
@@ -74,30 +81,6 @@ class Engine:
             _logger.error("%s cannot be written: %s", FILE_NAME, error)  # noqa: TRY400
 
 
-def free_port(host: str, port: int) -> int:
-    """`port` itself, or a free one for 0. Raises SupervisorError where it is taken."""
-    with _held_port(host, port) as number:
-        return number
-
-
-@contextlib.contextmanager
-def _held_port(host: str, port: int) -> Iterator[int]:
-    """A port that only processes which share it can listen on, even while none of ours does."""
-    # Bound without SO_REUSEPORT, so that another engine on this port is noticed and not joined.
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            holder.bind((host, port))
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "no such host"
-            raise SupervisorError(
-                f"{host}:{port} cannot be listened on ({reason}): choose another --host or --port."
-            ) from None
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        yield int(holder.getsockname()[1])
-
-
 @contextlib.asynccontextmanager
 async def engine(
     data_dir: Path,
@@ -108,13 +91,15 @@ async def engine(
     redis_url: str | None = None,
     postgres_dsn: str | None = None,
     durability: Durability = "strict",
+    play_money: bool = True,
     stop_seconds_max: float = 10.0,
 ) -> AsyncIterator[Engine]:
     """Run everything on the data in `data_dir`, ready inside the block; data stays after it.
 
-    Given servers are used instead of bundled ones. `stop_seconds_max` is how long a process may
-    take to finish what is in flight. Raises EmbeddedError, MigrationError, OSError and asyncpg's
-    errors, one line each, where something cannot start.
+    Given servers are used instead of bundled ones. With `play_money` a sandbox runs beside it and
+    is its payment provider; else the environment's settings name one. `stop_seconds_max` is how
+    long a process may take to finish what is in flight. Raises EmbeddedError, MigrationError,
+    OSError and asyncpg's errors, one line each, where something cannot start.
     """
     running: list[Engine] = []
 
@@ -122,7 +107,7 @@ async def engine(
         for each in running:
             each.save()
 
-    with _held_port(host, port) as bound:
+    with held_port(host, port) as bound, contextlib.ExitStack() as stack:
         data_dir = _private_folder(data_dir)
         async with resolve_servers(
             redis_url,
@@ -133,9 +118,15 @@ async def engine(
             on_change=save,
         ) as servers:
             await migrate(servers.postgres_dsn)
-            credentials = await _credentials(data_dir, servers, f"http://{_address(host)}:{bound}")
+            place = stack.enter_context(play_money_beside(data_dir)) if play_money else None
+            base_url = f"http://{shown_host(host)}:{bound}"
+            credentials = await _credentials(data_dir, servers, base_url)
+            credentials = replace(credentials, sandbox_url="" if place is None else place.url)
             workers = _workers(data_dir, host, bound, web_processes)
-            started = Engine(data_dir, servers, credentials, workers)
+            if place is not None:
+                argv = place.argv(data_dir, base_url + CALLBACK_PATH)
+                workers.append(Worker("sandbox", (*_PROGRAM, *argv)))
+            started = Engine(data_dir, servers, credentials, workers, place)
             running.append(started)
             try:
                 async with _kept_running(started, stop_seconds_max + STOP_SECONDS_MORE):
@@ -146,27 +137,21 @@ async def engine(
                 started.save(stopped=True)
 
 
-def _address(host: str) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only compared
-    return f"[{shown}]" if ":" in shown else shown
-
-
 def _private_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder.absolute()
 
 
 def _workers(data_dir: Path, host: str, port: int, web_processes: int) -> list[Worker]:
-    # -P: what lies in the folder that somebody happens to stand in is none of our modules.
-    program = (sys.executable, "-P", "-m", "flashsale")
-    web = (*program, "web", "--host", host, "--port", str(port), "--share-port")
+    web = (*_PROGRAM, "web", "--host", host, "--port", str(port), "--share-port")
     # The same name at every start: a new process takes up at once what a killed one left.
     place = hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=6).hexdigest()
     settler = f"{socket.gethostname()}-{place}"
     names = ["web", *(f"web-{number}" for number in range(2, web_processes + 1))]
     return [
-        Worker("settle", (*program, "settle", "--name", settler)),
-        Worker("timekeeper", (*program, "timekeeper")),
+        Worker("settle", (*_PROGRAM, "settle", "--name", settler)),
+        Worker("timekeeper", (*_PROGRAM, "timekeeper")),
+        Worker("dispatch", (*_PROGRAM, "dispatch")),
         *(Worker(name, web) for name in names),
     ]
 
@@ -213,6 +198,7 @@ async def _kept_running(started: Engine, stop_seconds_max: float) -> AsyncIterat
         **os.environ,
         "FLASHSALE_REDIS_URL": started.servers.redis_url,
         "FLASHSALE_POSTGRES_DSN": started.servers.postgres_dsn,
+        **({} if started.play_money is None else started.play_money.environment()),
         FOLDER_VARIABLE: str(metrics),
     }
     keepers: list[asyncio.Task[None]] = []
@@ -260,12 +246,15 @@ async def _keep(
 
 
 async def _until_ready(started: Engine) -> None:
-    url = f"{started.credentials.base_url}/readyz"
+    urls = [f"{started.credentials.base_url}/readyz"]
+    if started.play_money is not None:
+        urls.append(f"{started.play_money.url}/healthz")
     try:
         async with asyncio.timeout(READY_SECONDS_MAX):
-            while not await asyncio.to_thread(_answers, url):
-                _check_alive(started)
-                await asyncio.sleep(_POLL_SECONDS)
+            for url in urls:
+                while not await asyncio.to_thread(_answers, url):
+                    _check_alive(started)
+                    await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         raise SupervisorError(
             f"{url} was not ready within {READY_SECONDS_MAX:.0f} s: see {started.data_dir}/logs."

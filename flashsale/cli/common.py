@@ -16,6 +16,7 @@ import uvloop
 from flashsale.clients import StartError, UnreachableError
 from flashsale.config import Settings, load_settings
 from flashsale.embedded.credentials import Credentials
+from flashsale.embedded.play_money import load as load_play_money
 
 _Result = TypeVar("_Result")
 
@@ -39,7 +40,7 @@ class Stopped(Exception):  # noqa: N818 - no error
 
 
 def settings_for(data_dir: Path | None) -> Settings:
-    """The settings, with the servers of `data_dir` where one is given.
+    """The settings, with the servers and the sandbox of `data_dir` where one is given.
 
     Raises ConfigError and CredentialsError.
     """
@@ -47,7 +48,10 @@ def settings_for(data_dir: Path | None) -> Settings:
         return load_settings()
     known = Credentials.load(data_dir)
     servers = {"FLASHSALE_REDIS_URL": known.redis_url, "FLASHSALE_POSTGRES_DSN": known.postgres_dsn}
-    return load_settings({**os.environ, **servers})
+    place = load_play_money(data_dir) if known.sandbox_url else None
+    return load_settings(
+        {**os.environ, **servers, **({} if place is None else place.environment())}
+    )
 
 
 def run(work: Coroutine[Any, Any, _Result], data_dir: Path | None = None) -> _Result:

@@ -15,8 +15,8 @@ from flashsale.cli.common import DataDir, Host, Port, WebProcesses, serve, setti
 from flashsale.clients import StartError, postgres_pool, redis_client
 from flashsale.config import Settings, load_settings, plain
 from flashsale.logs import configure_logs
+from flashsale.payments.providers.sandbox import CALLBACK_PATH
 from flashsale.supervisor import engine
-from flashsale.wiring.sandbox_process import CALLBACK_PATH
 
 SharePort = Annotated[bool, typer.Option("--share-port", help="Let several processes listen.")]
 _HERE = Path("flashsale-data")
@@ -47,6 +47,7 @@ def up(
             redis_url=plain(settings.redis_url),
             postgres_dsn=plain(settings.postgres_dsn),
             durability=settings.durability,
+            play_money=settings.payments.provider == "none" and settings.mode != "production",
             stop_seconds_max=settings.web.stop_seconds_max,
         ) as started:
             typer.echo(f"ready {started.credentials.base_url}")
@@ -110,6 +111,13 @@ def settle(
     settings = settings_for(data_dir)
     configure_logs()
     serve(wiring.settle(settings, name=name), data_dir)
+
+
+def dispatch(data_dir: DataDir = None) -> None:
+    """Run one dispatch process, which carries money and messages out; several share the work."""
+    settings = settings_for(data_dir)
+    configure_logs()
+    serve(wiring.dispatch(settings), data_dir)
 
 
 def timekeeper(data_dir: DataDir = None) -> None:

@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str | None, str, Callable[..., Any], str], ...] = (
     (None, "web", processes.web, "flashsale web --port 8080 --share-port"),
     (None, "settle", processes.settle, "flashsale settle --data-dir flashsale-data"),
     (None, "timekeeper", processes.timekeeper, "flashsale timekeeper --data-dir flashsale-data"),
+    (None, "dispatch", processes.dispatch, "flashsale dispatch --data-dir flashsale-data"),
     (None, "sandbox", processes.sandbox, "flashsale sandbox --port 8090"),
     (None, "migrate", administration.migrate, "flashsale migrate --data-dir flashsale-data"),
     (None, "doctor", administration.doctor, "flashsale doctor --data-dir flashsale-data"),

@@ -28,6 +28,8 @@ class Credentials:
     redis_url: str
     postgres_dsn: str
     pids: Mapping[str, int]
+    #: Where play money is paid; empty where another provider is used.
+    sandbox_url: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -36,6 +38,7 @@ class Credentials:
         path = data_dir / FILE_NAME
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            content.setdefault("sandbox_url", "")  # earlier versions had none
             known = {name: content.pop(name) for name in _field_names()}
             return cls(**known, extra=content)
         except FileNotFoundError:

@@ -9,6 +9,7 @@ class EmbeddedError(Exception):
     EmbeddedError
     ├── BinaryNotFoundError   no usable server program on this machine
     ├── DataDirInUseError     another supervisor, or its dying servers, holds the folder
+    ├── PortTakenError        another program listens there
     ├── ServerStartError      the program ran and ended before it was ready
     └── CredentialsError      credentials.json is missing or damaged
     """
@@ -20,6 +21,10 @@ class BinaryNotFoundError(EmbeddedError):
 
 class DataDirInUseError(EmbeddedError):
     """The data folder belongs to a supervisor that is still alive."""
+
+
+class PortTakenError(EmbeddedError):
+    """A port cannot be listened on."""
 
 
 class ServerStartError(EmbeddedError):

@@ -14,8 +14,6 @@ from flashsale.sandbox.app import serving
 
 _LOG = structlog.get_logger(__name__)
 
-CALLBACK_PATH = "/v1/providers/sandbox/webhooks"
-
 
 @contextlib.asynccontextmanager
 async def sandbox(

@@ -20,6 +20,7 @@ from flashsale.clients import brief, postgres_pool, reservation_store
 from flashsale.config import Settings
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
+from flashsale.payments.service import PaymentDesk
 from flashsale.reconciliation.diagnosis import DESCRIPTORS_BESIDE
 from flashsale.reservation.errors import LaneLostError, StoreUnavailableError
 from flashsale.reservation.store import ReservationStore
@@ -30,12 +31,14 @@ from flashsale.settlement.ledger import Ledger
 from flashsale.settlement.migrate import schema_is_current
 from flashsale.web.app import build_app
 from flashsale.web.auth import Access
-from flashsale.web.deps import WebDeps
+from flashsale.web.deps import MoneyDesks, WebDeps
 from flashsale.web.hot import HotRoutes
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
 from flashsale.web.quick import QuickRoutes
 from flashsale.web.server import Limits, serving
+from flashsale.wiring.money import payment_parts
+from flashsale.wiring.provider import payment_provider
 from flashsale.wiring.running import (
     background,
     check_durability,
@@ -64,6 +67,8 @@ async def web(
     async with (
         reservation_store(settings) as store,
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
+        payment_provider(settings) as provider,
+        payment_parts(settings, pool, store, provider) as parts,
     ):
         await check_durability(settings, store, pool)
         _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
@@ -76,7 +81,9 @@ async def web(
             waiting_max=settings.reservation.waiting_max,
         )
         secret = await _order_id_secret(settings, pool)
-        deps = _deps(settings, store, pool, keyring, OrderDesk(board, store, Ledger(pool), secret))
+        desk = OrderDesk(board, store, Ledger(pool), secret)
+        money = parts.desks(desk)
+        deps = _deps(settings, store, pool, keyring, desk, money)
         hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
 
         async def export() -> None:
@@ -95,7 +102,9 @@ async def web(
                 _listen(pool, board),
                 board.watch(settings.reservation.watch_ms),
             ),
-            _stopped_after(board),  # what is in flight at a stop still wants its decision
+            _stopped_after(
+                board, money.desk
+            ),  # what is in flight at a stop still wants its decision
             serving(
                 build_app(deps, hsts_seconds=settings.web.hsts_seconds),
                 host=host,
@@ -117,6 +126,7 @@ def _deps(
     pool: asyncpg.Pool[asyncpg.Record],
     keyring: Keyring,
     desk: OrderDesk,
+    money: MoneyDesks,
 ) -> WebDeps:
     async def redis_answers() -> str | None:
         await store.ping()
@@ -143,6 +153,7 @@ def _deps(
         buyer_keys=BuyerKeys(pool),
         audit_log=AuditLog(pool),
         desk=desk,
+        money=money,
         sales=SaleService(
             pool,
             store,
@@ -171,10 +182,11 @@ def _allow_descriptors(wanted: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _stopped_after(board: Board) -> AsyncIterator[None]:
+async def _stopped_after(board: Board, payments: PaymentDesk) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await payments.stop()
         await board.stop()
 
 

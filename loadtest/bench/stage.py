@@ -19,6 +19,7 @@ from flashsale.access.tokens import fast_issuer
 from flashsale.clients import reservation_store
 from flashsale.config import Settings, load_settings
 from flashsale.domain.money import Money
+from flashsale.embedded.ports import free_port
 from flashsale.embedded.process import spawn
 from flashsale.embedded.servers import Servers, bundled_servers
 from flashsale.reservation.replies import Request
@@ -26,7 +27,6 @@ from flashsale.sales.forms import SaleForm
 from flashsale.sales.service import SaleService
 from flashsale.settlement.migrate import migrate
 from flashsale.shipped import shipped
-from flashsale.supervisor import free_port
 
 SKU = "phone"
 PRICE = Money(149_900, "CNY")

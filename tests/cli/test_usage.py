@@ -21,6 +21,7 @@ STORE_COMMANDS = [
     ["web"],
     ["settle"],
     ["timekeeper"],
+    ["dispatch"],
     ["migrate"],
     ["audit"],
     ["merchant", "create", "Mi"],

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from flashsale.demo.launch import LaunchError
 from tests.supervisor.running import Buyers, Up, environment, flashsale, is_running, until
 
-PROCESSES = ("web", "settle", "timekeeper")
+PROCESSES = ("web", "settle", "timekeeper", "dispatch")
 
 
 def start(

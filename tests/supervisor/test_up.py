@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from tests.supervisor.running import Buyers, flashsale, is_running, until
 
-PROCESSES = ["postgres", "redis", "settle", "timekeeper", "web", "web-2"]
+PROCESSES = ["dispatch", "postgres", "redis", "sandbox", "settle", "timekeeper", "web", "web-2"]
 
 
 async def test_it_writes_down_how_to_reach_it_for_its_owner_alone(up, session):

@@ -28,6 +28,8 @@ from flashsale.payments.provider import (
 )
 
 NAME = "sandbox"
+#: Where the engine takes the sandbox' callbacks.
+CALLBACK_PATH = "/v1/providers/sandbox/webhooks"
 PAGE_LINES = 500
 _KINDS = {
     "payment.captured": MoneyKind.CAPTURED,

@@ -1,0 +1,75 @@
+"""What Prometheus is told of a dispatch process. Merged with the others of the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+#: A metric, its words, and the field of the totals that it counts.
+_COUNTED: tuple[tuple[str, str, str, str], ...] = (
+    ("money", "captured", "flashsale_payments_captured_total", "Captures told by a provider."),
+    ("money", "declined", "flashsale_payments_declined_total", "Payments declined or closed."),
+    ("money", "late", "flashsale_payments_late_total", "Captures that came too late to count."),
+    ("money", "refunds_sent", "flashsale_refunds_sent_total", "Refunds handed to a provider."),
+    ("money", "refunded", "flashsale_refunds_done_total", "Refunds a provider has paid out."),
+    ("money", "refund_failed", "flashsale_refunds_failed_total", "Refunds a provider refused."),
+    ("money", "quarantined", "flashsale_callbacks_quarantined_total", "Callbacks put aside."),
+    ("money", "unmatched", "flashsale_callbacks_unmatched_total", "Callbacks nobody knows of."),
+    ("money", "outbox_done", "flashsale_outbox_done_total", "Wishes carried out."),
+    ("money", "outbox_failures", "flashsale_outbox_failures_total", "Attempts that failed."),
+    ("money", "outbox_stuck", "flashsale_outbox_stuck_total", "Attempts after many failures."),
+    ("webhooks", "delivered", "flashsale_webhooks_delivered_total", "Webhooks that were taken."),
+    ("webhooks", "failed", "flashsale_webhooks_failed_total", "Attempts that were not."),
+    ("webhooks", "dead", "flashsale_webhooks_dead_total", "Webhooks given up."),
+    ("preorders", "allocated", "flashsale_preorders_allocated_total", "Orders given a unit."),
+    ("preorders", "ended", "flashsale_preorders_ended_total", "Orders ended without a balance."),
+    ("preorders", "failures", "flashsale_preorders_failures_total", "Rounds that failed."),
+)
+
+
+class DispatchMetrics:
+    """The instruments of a process. `totals` are its parts' own, which only ever grow."""
+
+    def __init__(
+        self, totals: dict[str, object], registry: CollectorRegistry | None = None
+    ) -> None:
+        self.registry = registry or CollectorRegistry()
+        assert all(is_dataclass(each) for each in totals.values())
+        self._read: list[tuple[Counter, Callable[[], int]]] = []
+        for part, field, name, words in _COUNTED:
+            counter = Counter(name, words, registry=self.registry)
+            if part in totals:
+                self._read.append((counter, _reader(totals[part], field)))
+        self._told = [0] * len(self._read)
+        self._waiting = Gauge(
+            "flashsale_outbox_waiting",
+            "Wishes that wait.",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+        self._oldest = Gauge(
+            "flashsale_outbox_oldest_seconds",
+            "Age of the oldest wish.",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+
+    def count(self) -> None:
+        """Hand over what has been counted since the last time."""
+        for place, (counter, read) in enumerate(self._read):
+            now = read()
+            counter.inc(now - self._told[place])
+            self._told[place] = now
+
+    def backlog(self, waiting: int, oldest_ms: int) -> None:
+        """How much is waiting in the outbox, and for how long the oldest has been."""
+        self._waiting.set(waiting)
+        self._oldest.set(oldest_ms / 1000)
+
+
+def _reader(totals: object, field: str) -> Callable[[], int]:
+    names = {each.name for each in fields(totals)}  # type: ignore[arg-type]
+    assert field in names, f"{type(totals).__name__} has no {field}"
+    return lambda: int(getattr(totals, field))
