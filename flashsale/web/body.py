@@ -132,7 +132,7 @@ def parse_json(raw: bytes) -> Any:
         json.loads(raw.decode(), object_pairs_hook=_refuse_repeated_names)
     except (ValueError, RecursionError):
         raise ProblemError(_MALFORMED) from None
-    if not _is_sane(value, DEPTH_MAX):
+    if not is_sane(value, DEPTH_MAX):
         raise ProblemError(_MALFORMED)
     return value
 
@@ -142,7 +142,7 @@ def _refuse_repeated_names(pairs: list[tuple[str, Any]]) -> None:
         raise ValueError("a name occurs twice")
 
 
-def _is_sane(value: Any, depth: int) -> bool:
+def is_sane(value: Any, depth: int) -> bool:
     """Whether no text holds a NUL, which Postgres cannot store, and nesting ends in time."""
     if isinstance(value, str):
         return "\0" not in value
@@ -155,7 +155,7 @@ def _is_sane(value: Any, depth: int) -> bool:
         if any("\0" in name for name in value):
             return False
         inner = value.values()
-    return all(_is_sane(each, depth - 1) for each in inner)
+    return all(is_sane(each, depth - 1) for each in inner)
 
 
 async def read_model(request: BaseRequest, model: type[_Model]) -> _Model:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from aiohttp import web
 
 from flashsale.access.merchant_keys import ApiKeys, BuyerKeys
 from flashsale.auditlog.log import AuditLog
 from flashsale.orders.service import OrderDesk
+from flashsale.payments.cancel import Cancelling
+from flashsale.payments.fulfilment import Fulfilment
+from flashsale.payments.intake import Intake
+from flashsale.payments.provider import Provider
+from flashsale.payments.refunds import Refunds
+from flashsale.payments.service import PaymentDesk
+from flashsale.preorders.changes import ItemChanges
+from flashsale.preorders.service import PreorderService
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.service import SaleService
 from flashsale.sales.values import milliseconds
@@ -19,14 +27,6 @@ from flashsale.settlement.ledger import Ledger
 from flashsale.web.auth import Access
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
-
-if TYPE_CHECKING:
-    from flashsale.payments.cancel import Cancelling
-    from flashsale.payments.fulfilment import Fulfilment
-    from flashsale.payments.intake import Intake
-    from flashsale.payments.provider import Provider
-    from flashsale.payments.refunds import Refunds
-    from flashsale.payments.service import PaymentDesk
 
 #: Answers with what is wrong in one sentence, or None; raising means that nothing answered.
 Probe = Callable[[], Awaitable[str | None]]
@@ -45,6 +45,14 @@ class MoneyDesks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreorderDesks:
+    """What pre-orders ask for: the merchant's commands, and the buyer's change of SKU."""
+
+    service: PreorderService
+    changes: ItemChanges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebDeps:
     """Everything a handler may use. `now` has a time zone; `probes` are what `/readyz` asks."""
 
@@ -54,6 +62,7 @@ class WebDeps:
     audit_log: AuditLog
     desk: OrderDesk
     money: MoneyDesks = cast("MoneyDesks", None)  # noqa: RUF009 - until every process has desks
+    preorders: PreorderDesks
     sales: SaleService
     ledger: Ledger
     store: ReservationStore

@@ -25,6 +25,7 @@ from flashsale.web.audited import admitting
 from flashsale.web.auth import Access
 from flashsale.web.errors import Problem
 from flashsale.web.openapi import Auth, Route
+from flashsale.web.routes_preorder import PREORDER_ROUTES
 
 _ANYONE, _BUYER = Auth.NONE, Auth.BUYER
 _READ, _MANAGE, _ADMIN = Auth.READ, Auth.MANAGE, Auth.ADMIN
@@ -43,7 +44,10 @@ _PLACE = (
     *("unknown_sale", "wrong_sale", "not_open", "sale_over", "paused", "unknown_sku"),
     *("limit_reached", "sold_out", "busy"),
 )
-_CANCEL = ("unknown_order", "hold_expired", "order_not_cancellable", "order_closing")
+_CANCEL = (
+    *("unknown_order", "hold_expired", "order_not_cancellable"),
+    *("payment_in_progress", "order_closing"),
+)
 _PAY = (
     *("unknown_order", "order_not_confirmed", "hold_expired", "order_not_payable", "nothing_due"),
     *("payment_in_progress", "order_closing", "provider_unavailable", "busy"),
@@ -111,6 +115,7 @@ ROUTES = (
     Route("POST", _SOLD + "/shipment", cash.ship_order, _MANAGE, c.ShipmentView, _SHIP,
           status=201, body=c.ShipmentForm, sends=("Idempotency-Replayed",)),
     # Calls of pre-orders and of outbound webhooks stand here, in tables of their own.
+    *PREORDER_ROUTES,
 
     Route("POST", _KEYS, keys.create_api_key, _ADMIN, w.NewApiKey,
           status=201, body=w.ApiKeyForm),

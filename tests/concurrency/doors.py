@@ -11,14 +11,16 @@ from functools import partial
 from aiohttp import web
 
 from flashsale.orders.board import Board
+from flashsale.orders.service import OrderDesk
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.queries import find_sale
+from flashsale.settlement.ledger import Ledger
 from flashsale.web.app import build_app
 from flashsale.web.hot import HotRoutes
 from flashsale.web.quick import QuickRoutes
 from flashsale.web.server import serving
 from tests.sales.shop import SCRIPTS
-from tests.web.house import House, web_deps
+from tests.web.house import SECRET, House, web_deps
 
 
 @contextlib.asynccontextmanager
@@ -26,7 +28,9 @@ async def another_process(house: House, *, quick: bool) -> AsyncIterator[House]:
     """The same house through a server with a board and connections of its own."""
     store = ReservationStore(house.shop.redis, SCRIPTS)
     board = Board(partial(find_sale, house.shop.pool), store, batch_max=64, waiting_max=1000)
-    deps = web_deps(house.shop._replace(store=store), board)
+    shop = house.shop._replace(store=store)
+    desk = OrderDesk(board, store, Ledger(shop.pool), SECRET)
+    deps = web_deps(shop, desk, house.till)
     await deps.access.keyring.refresh()
     hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
     ways = {

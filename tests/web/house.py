@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import aiohttp
+import asyncpg
 from aiohttp import web
 
 from flashsale.access import queries as access_queries
@@ -24,6 +25,8 @@ from flashsale.access.tokens import issue_buyer_token
 from flashsale.auditlog.log import AuditLog
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
+from flashsale.preorders.changes import ItemChanges
+from flashsale.preorders.service import PreorderService
 from flashsale.sales.queries import find_sale
 from flashsale.sales.service import SaleService
 from flashsale.settlement.faults import Fault, fault_of
@@ -32,7 +35,7 @@ from flashsale.settlement.migrate import schema_is_current
 from flashsale.settlement.worker import SettlementWorker
 from flashsale.web.app import build_app
 from flashsale.web.auth import Access
-from flashsale.web.deps import WebDeps
+from flashsale.web.deps import PreorderDesks, WebDeps
 from flashsale.web.hot import HotRoutes
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
@@ -41,7 +44,9 @@ from flashsale.web.routes import ROUTES
 from flashsale.web.schemas import ProblemView
 from flashsale.web.server import serving
 from tests.sales.shop import Shop, body, open_shop
+from tests.web.till import Till, callback, open_till, signed
 
+SECRET = b"s" * 32
 _numbers = itertools.count(1)
 
 
@@ -104,6 +109,7 @@ class House:
     worker: SettlementWorker
     deps: WebDeps
     app: web.Application
+    till: Till
 
     async def call(
         self,
@@ -175,13 +181,65 @@ class House:
         """Bring everything that Redis decided into Postgres."""
         await self.worker.settle_available()
 
+    async def buy(self, sale: str, buyer: str, **more: Any) -> str:
+        """The id of a new order that is settled."""
+        placed = await self.order(sale, buyer, **more)
+        assert placed.status == 201, placed.text
+        await self.settle()
+        return str(placed.json["id"])
+
+    async def pay(self, order: str, buyer: str) -> Reply:
+        """Begin to pay what is due."""
+        path = f"/v1/orders/{order}/payments"
+        return await self.call("POST", path, bearer=self.token(buyer))
+
+    async def tell(self, event: Mapping[str, Any], **how: Any) -> Reply:
+        """A callback of the sandbox, signed."""
+        headers, body = signed(event, **how)
+        return await self.call("POST", "/v1/providers/sandbox/webhooks", data=body, headers=headers)
+
+    async def dispatch(self) -> None:
+        """Do what is still to be done outside Postgres, and settle what comes of it."""
+        for _ in range(3):
+            await self.settle()
+            await self.till.outbox.tick()
+        await self.settle()
+
+    async def paid(self, sale: str, buyer: str, **more: Any) -> str:
+        """The id of a new order that is paid: for a pre-order, its deposit."""
+        order = await self.buy(sale, buyer, **more)
+        begun = await self.pay(order, buyer)
+        assert begun.status == 201, begun.text
+        assert (await self.tell(callback("captured", begun.json))).status == 200
+        await self.dispatch()
+        return order
+
+    async def read(self, order: str, buyer: str) -> Any:
+        """An order as its buyer reads it."""
+        return (await self.call("GET", f"/v1/orders/{order}", bearer=self.token(buyer))).json
+
+    @contextlib.asynccontextmanager
+    async def postgres_away(self) -> AsyncIterator[None]:
+        """No connection to the house's database, nor a new one."""
+        name = await self.shop.pool.fetchval("SELECT current_database()")
+        operator = await asyncpg.connect(self.shop.dsn.replace(name, "postgres"))
+        try:
+            await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await operator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            yield
+        finally:
+            await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await operator.close()
+
 
 @contextlib.asynccontextmanager
 async def open_house(
     dsn: str, redis_url: str, *, way: str = "quick", waiting_max: int = 1000
 ) -> AsyncIterator[House]:
     """A server whose hot routes go the `quick` way, the `hot` one, or through the router."""
-    async with open_shop(dsn, redis_url) as shop:
+    async with open_shop(dsn, redis_url) as shop, contextlib.AsyncExitStack() as stack:
         await shop.redis.flushdb()
         merchant, other = [
             await access_queries.create_merchant(shop.pool, name, now=datetime.now(UTC))
@@ -193,7 +251,9 @@ async def open_house(
             batch_max=min(64, waiting_max),
             waiting_max=waiting_max,
         )
-        deps = web_deps(shop, board)
+        desk = OrderDesk(board, shop.store, Ledger(shop.pool), SECRET)
+        till = await stack.enter_async_context(open_till(shop, desk))
+        deps = web_deps(shop, desk, till)
         await deps.access.keyring.refresh()
         hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
         front = None if way == "routed" else hot.front
@@ -207,7 +267,7 @@ async def open_house(
             aiohttp.ClientSession() as session,
         ):
             url = f"http://{host}:{port}"
-            yield House(shop, session, url, merchant, other, worker, deps, app)
+            yield House(shop, session, url, merchant, other, worker, deps, app, till)
         await board.stop()
 
 
@@ -215,7 +275,7 @@ async def _nothing(*_: object) -> None:
     pass
 
 
-def web_deps(shop: Shop, board: Board) -> WebDeps:
+def web_deps(shop: Shop, desk: OrderDesk, till: Till) -> WebDeps:
     """What the composition root hands to the web, on the shop's stores."""
     ledger = Ledger(shop.pool)
 
@@ -235,7 +295,12 @@ def web_deps(shop: Shop, board: Board) -> WebDeps:
         api_keys=ApiKeys(shop.pool),
         buyer_keys=BuyerKeys(shop.pool),
         audit_log=AuditLog(shop.pool),
-        desk=OrderDesk(board, shop.store, ledger, b"s" * 32),
+        desk=desk,
+        money=till.desks,
+        preorders=PreorderDesks(
+            service=PreorderService(shop.pool, lambda: datetime.now(UTC)),
+            changes=ItemChanges(shop.pool, shop.store),
+        ),
         sales=SaleService(shop.pool, shop.store, lambda: datetime.now(UTC)),
         ledger=ledger,
         store=shop.store,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from flashsale.domain.identity import split_order_id
 from flashsale.orders.values import Refusal
-from flashsale.payments.values import LineRefusal
+from flashsale.payments.values import Imported, LineRefusal
 from flashsale.sales.errors import UnknownSaleError, ValidationFailedError
 from flashsale.sales.values import SaleFacts
 from flashsale.settlement.ledger import OrderRow
@@ -47,10 +49,11 @@ async def refund_order(request: web.Request) -> web.Response:
         raise ProblemError(key)
     form = await read_model(request, RefundForm)
     sale, row = await _own_order(request)
-    if form.amount is not None and form.amount.currency != sale.items[row.item].price.currency:
+    amount = form.amount
+    if amount is not None and amount.currency != sale.items[row.item].price.currency:
         raise invalid("/amount/currency", "Must be the currency that the order was paid in.")
     answer = await deps.money.refunds.ask(
-        sale.merchant_id, row.id, key, form.amount and form.amount.amount, form.reason
+        sale.merchant_id, row.id, key, None if amount is None else amount.amount, form.reason
     )
     if isinstance(answer, Refusal):
         raise ProblemError(render.refusal(answer, deps.now_ms()))
@@ -84,12 +87,12 @@ async def import_shipments(request: web.Request) -> web.Response:
     except ValidationFailedError as error:
         raise ProblemError(problem_of_sale(error)) from None
     answer = await deps.money.fulfilment.ship_all(sale.merchant_id, sale.id, lines)
-    if isinstance(answer, list):
+    if not isinstance(answer, Imported):
         raise _lines_refused(answer)
     return json_response({"shipped": answer.shipped, "already_shipped": answer.replayed})
 
 
-def _lines_refused(refusals: list[LineRefusal]) -> ProblemError:
+def _lines_refused(refusals: Sequence[LineRefusal]) -> ProblemError:
     errors = [
         {"pointer": f"/lines/{refused.number}", "detail": KINDS[refused.code].detail}
         for refused in refusals[:ERRORS_MAX]

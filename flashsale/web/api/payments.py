@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from flashsale.access.tokens import Buyer
 from flashsale.orders.values import Refusal
+from flashsale.payments.service import PaymentDesk
 from flashsale.payments.values import Begun
 from flashsale.web import render, render_money
 from flashsale.web.auth import BUYER
 from flashsale.web.deps import DEPS
 from flashsale.web.errors import ProblemError, refuse
 from flashsale.web.render import json_response
-
-if TYPE_CHECKING:
-    from flashsale.payments.service import PaymentDesk
 
 #: Rests while an order placed a moment ago is settled; a second in all, then the buyer asks again.
 RESTS_SECONDS = (0.02, 0.04, 0.08, 0.16, 0.3, 0.4)

@@ -6,12 +6,13 @@ from aiohttp import web
 
 from flashsale.payments.provider import CallbackError, ProviderEvent, SignatureError, StampError
 from flashsale.payments.values import TakenAs
-from flashsale.web.body import read_bytes
+from flashsale.web.body import DEPTH_MAX, is_sane, read_bytes
 from flashsale.web.deps import DEPS, WebDeps
 from flashsale.web.errors import refuse
 from flashsale.web.render import json_response
 
 CALLBACK_MAX_BYTES = 65_536
+INSTANT_MAX_MS = 253_402_300_799_999  # the end of the year 9999
 
 
 async def take_callback(request: web.Request) -> web.Response:
@@ -30,10 +31,14 @@ def _verified(deps: WebDeps, name: str, request: web.Request, body: bytes) -> Pr
     # Two headers of one name could name two signatures: no provider sends them.
     headers = {each: ",".join(request.headers.getall(each)) for each in request.headers}
     try:
-        return deps.money.providers[name].verify(headers, body, deps.now().timestamp())
+        event = deps.money.providers[name].verify(headers, body, deps.now().timestamp())
     except SignatureError:
         raise refuse("signature_invalid") from None
     except StampError:
         raise refuse("stamp_refused") from None
     except CallbackError:
         raise refuse("callback_malformed") from None
+    # What Postgres cannot hold would be refused by it for ever, and the provider would not stop.
+    if not (is_sane(event.payload, DEPTH_MAX) and event.occurred_at_ms <= INSTANT_MAX_MS):
+        raise refuse("callback_malformed")
+    return event
