@@ -182,7 +182,7 @@ async def finish(pool: Pool, endpoint_id: str, outcomes: Sequence[Outcome]) -> i
     ]
     freed = await pool.fetchrow(
         _SQL["finish"],
-        endpoint_id,
+        [endpoint_id] * len(outcomes),
         [each.event_id for each in outcomes],
         [each.fence for each in outcomes],
         [each.state.value for each in outcomes],

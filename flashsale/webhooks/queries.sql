@@ -100,17 +100,19 @@ WHERE state = 'active' AND EXISTS (
 
 -- name: claim
 -- Due deliveries become ours for a lease, each once every earlier event of its order is done; the
--- others are put off. Whoever claims at the same time takes other rows.
+-- others are put off. Whoever claims at the same time takes other rows. An order has few events
+-- and an endpoint has all of them: `|| ''` keeps the planner, which may not know yet, off the
+-- endpoint's indexes.
 WITH due AS (
-    SELECT d.event_id, d.order_id FROM webhook_deliveries AS d
+    SELECT d.endpoint_id, d.event_id, d.order_id FROM webhook_deliveries AS d
     WHERE d.endpoint_id = $1 AND d.state = 'pending' AND d.next_at <= $2
         AND EXISTS (SELECT FROM webhook_endpoints WHERE id = $1 AND state = 'active')
     ORDER BY d.next_at, d.event_id LIMIT $3 FOR UPDATE OF d SKIP LOCKED
-), judged AS (
-    SELECT event_id, order_id IS NOT NULL AND EXISTS (
+), judged AS MATERIALIZED (
+    SELECT endpoint_id, event_id, order_id IS NOT NULL AND EXISTS (
         SELECT FROM webhook_deliveries AS b
-        WHERE b.endpoint_id = $1 AND b.order_id = due.order_id AND b.state = 'pending'
-            AND b.event_id < due.event_id
+        WHERE b.order_id = due.order_id AND b.state = 'pending'
+            AND b.event_id < due.event_id AND b.endpoint_id || '' = due.endpoint_id
     ) AS blocked FROM due
 ), moved AS (
     UPDATE webhook_deliveries AS d SET
@@ -118,7 +120,7 @@ WITH due AS (
         blocked = j.blocked,
         attempts = d.attempts + (NOT j.blocked)::integer,
         fence = d.fence + 1
-    FROM judged AS j WHERE d.endpoint_id = $1 AND d.event_id = j.event_id
+    FROM judged AS j WHERE d.endpoint_id = j.endpoint_id AND d.event_id = j.event_id
     RETURNING d.event_id, d.fence, d.attempts, d.give_up_at, d.blocked
 )
 SELECT m.event_id, m.fence, m.attempts AS attempt, m.give_up_at, v.type, v.at,
@@ -127,7 +129,8 @@ FROM moved AS m JOIN webhook_events AS v ON v.id = m.event_id
 ORDER BY m.event_id;
 
 -- name: finish
--- What became of claims that are still ours. The next events of orders that went on are due.
+-- What became of claims that are still ours. The next events of orders that went on are due. Rows
+-- are looked up by their keys, however many the endpoint has (see claim).
 WITH told AS (
     UPDATE webhook_deliveries AS d SET
         state = c.state,
@@ -139,17 +142,17 @@ WITH told AS (
             WHEN jsonb_array_length(d.log) < 10 THEN d.log || c.line
             ELSE (d.log - 0) || c.line END
     FROM unnest(
-        $2::bigint[], $3::integer[], $4::text[], $5::timestamptz[], $6::boolean[],
+        $1::text[], $2::bigint[], $3::integer[], $4::text[], $5::timestamptz[], $6::boolean[],
         $7::timestamptz[], $8::text[], $9::jsonb[]
-    ) AS c (event_id, fence, state, next_at, tried, at, answer, line)
-    WHERE d.endpoint_id = $1 AND d.event_id = c.event_id AND d.fence = c.fence
-        AND d.state = 'pending'
-    RETURNING d.event_id, d.order_id, c.at, d.state
+    ) AS c (endpoint_id, event_id, fence, state, next_at, tried, at, answer, line)
+    WHERE d.endpoint_id = c.endpoint_id AND d.event_id = c.event_id AND d.fence = c.fence
+        AND d.state || '' = 'pending'
+    RETURNING d.endpoint_id, d.event_id, d.order_id, c.at, d.state
 ), freed AS (
     UPDATE webhook_deliveries AS n SET next_at = t.at, blocked = false
     FROM told AS t
-    WHERE t.state <> 'pending' AND n.endpoint_id = $1 AND n.order_id = t.order_id
-        AND n.state = 'pending' AND n.blocked AND n.event_id > t.event_id
+    WHERE t.state <> 'pending' AND n.order_id = t.order_id AND n.state = 'pending' AND n.blocked
+        AND n.event_id > t.event_id AND n.endpoint_id || '' = t.endpoint_id
     RETURNING n.event_id
 )
 SELECT (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM freed) AS freed;
@@ -178,12 +181,12 @@ FROM noted AS n JOIN full_sales AS f ON f.id = n.sale_id;
 -- name: sweep_events
 -- Old events with their deliveries, oldest first: numbers grow with time, so nothing is searched.
 WITH oldest AS (
-    SELECT id, at FROM webhook_events ORDER BY id LIMIT $2
+    SELECT id, merchant_id, at FROM webhook_events ORDER BY id LIMIT $2
 ), old AS (
-    SELECT id FROM oldest WHERE at < $1
+    SELECT id, merchant_id FROM oldest WHERE at < $1
 ), gone AS (
     DELETE FROM webhook_deliveries AS d USING old AS o, webhook_endpoints AS e
-    WHERE d.endpoint_id = e.id AND d.event_id = o.id
+    WHERE e.merchant_id = o.merchant_id AND d.endpoint_id = e.id AND d.event_id = o.id
 ), forgotten AS (
     DELETE FROM webhook_events AS v USING old AS o WHERE v.id = o.id RETURNING v.id
 )

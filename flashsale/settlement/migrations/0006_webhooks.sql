@@ -52,9 +52,9 @@ CREATE TABLE webhook_deliveries (
     log jsonb NOT NULL DEFAULT '[]',
     PRIMARY KEY (endpoint_id, event_id)
 );
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, next_at, event_id)
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, next_at)
     WHERE state = 'pending';
-CREATE INDEX webhook_deliveries_in_order ON webhook_deliveries (endpoint_id, order_id, event_id)
+CREATE INDEX webhook_deliveries_in_order ON webhook_deliveries (order_id, event_id)
     WHERE state = 'pending' AND order_id IS NOT NULL;
 CREATE INDEX webhook_deliveries_dead ON webhook_deliveries (endpoint_id, event_id)
     WHERE state = 'dead';
