@@ -5,8 +5,13 @@ The sale counts as retired, so that Postgres alone is judged and a test may writ
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+
+import asyncpg
 
 from flashsale.domain.identity import order_hash
 from flashsale.domain.orders import LIVE_STATES, OrderState
@@ -43,6 +48,7 @@ class Till:
 
     scene: Scene
     numbers: itertools.count = field(default_factory=itertools.count)
+    connection: asyncpg.Connection | None = None
 
     @property
     def sale(self) -> str:
@@ -52,7 +58,13 @@ class Till:
         await self.run("UPDATE sales SET retired_at = now() WHERE id = $1", self.sale)
 
     async def run(self, statement: str, *arguments: object) -> None:
-        await self.scene.pool.execute(statement, *arguments)
+        await (self.connection or self.scene.pool).execute(statement, *arguments)
+
+    @contextlib.asynccontextmanager
+    async def at_once(self) -> AsyncIterator[Till]:
+        """A till whose every write is seen together."""
+        async with self.scene.pool.acquire() as connection, connection.transaction():
+            yield dataclasses.replace(self, connection=connection)
 
     async def ago(self, seconds: float):
         query = "SELECT now() - $1::float8 * interval '1 second'"
