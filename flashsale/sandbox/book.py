@@ -24,14 +24,17 @@ from flashsale.sandbox.values import (
 STATEMENT_MAX = 1000
 _PAYMENT = ", ".join(Payment._fields)
 _EVENT = ", ".join(Event._fields)
-_FIND = f"SELECT {_PAYMENT} FROM payments WHERE payment_id = ?"  # noqa: S608 - our own names
-_ADD = f"INSERT INTO payments ({_PAYMENT}) VALUES ({', '.join('?' * len(Payment._fields))})"  # noqa: S608
-_ADD_EVENT = f"INSERT INTO events ({_EVENT}, undelivered) VALUES ({', '.join('?' * 11)})"  # noqa: S608
+# Put together of our own names, and of nothing that anybody sends.
+_PAYMENTS = f"SELECT {_PAYMENT} FROM payments WHERE "  # noqa: S608
+_EVENTS = f"SELECT {_EVENT}, undelivered FROM events WHERE "  # noqa: S608
+_FIND = _PAYMENTS + "payment_id = ?"
+_FIND_LATE = _PAYMENTS + "late_at_ms <= ? LIMIT 100"
 _MOVEMENTS = (
-    f"SELECT {_EVENT} FROM events WHERE seq > ?"  # noqa: S608
-    " AND type IN ('payment.captured', 'payment.refunded') ORDER BY seq LIMIT ?"
+    _EVENTS + "seq > ? AND type IN ('payment.captured', 'payment.refunded') ORDER BY seq LIMIT ?"
 )
-_UNDELIVERED = f"SELECT {_EVENT}, undelivered FROM events WHERE undelivered > 0 ORDER BY seq"  # noqa: S608
+_UNDELIVERED = _EVENTS + "undelivered > 0 ORDER BY seq"
+_ADD = "INSERT INTO payments VALUES (" + ", ".join("?" * len(Payment._fields)) + ")"  # noqa: S608
+_ADD_EVENT = "INSERT INTO events VALUES (" + "?, " * len(Event._fields) + "?)"  # noqa: S608
 
 
 class Outcome(NamedTuple):
@@ -118,10 +121,7 @@ class Book:
         self, connection: sqlite3.Connection, switches: Switches, now_ms: int
     ) -> list[Outcome]:
         """Capture what late payers' money has come for."""
-        due = connection.execute(
-            f"SELECT {_PAYMENT} FROM payments WHERE late_at_ms <= ? LIMIT 100",  # noqa: S608
-            (now_ms,),
-        ).fetchall()
+        due = connection.execute(_FIND_LATE, (now_ms,)).fetchall()
         payments = [Payment._make(row) for row in due]
         return [self._end(connection, each, "captured", switches, now_ms) for each in payments]
 
@@ -184,7 +184,7 @@ class Book:
                 raise SandboxError(404, "unknown_event", "There is no such event.")
             seq = found[0]
         rows = connection.execute(_MOVEMENTS, (seq, min(limit, STATEMENT_MAX)))
-        return [Event._make(row) for row in rows]
+        return [Event._make(row[:-1]) for row in rows]
 
     def undelivered(self, connection: sqlite3.Connection) -> list[tuple[Event, int]]:
         """Callbacks that nobody has taken yet, and how many times each is still to be sent."""

@@ -27,24 +27,24 @@ async def payment_provider(settings: Settings) -> AsyncIterator[Provider | None]
 
 
 def _made(settings: Settings) -> Provider | None:
-    chosen = settings.payments
-    if chosen.provider == "sandbox":
+    payments = settings.payments
+    if payments.provider == "sandbox":
         return SandboxProvider(
-            chosen.sandbox_url,
+            payments.sandbox_url,
             api_key=plain(settings.sandbox_api_key) or "",
             webhook_secrets=words(settings.sandbox_webhook_secrets),
-            timeout_ms=chosen.provider_timeout_ms,
-            connections_max=chosen.provider_connections_max,
+            timeout_ms=payments.provider_timeout_ms,
+            connections_max=payments.provider_connections_max,
         )
-    if chosen.provider == "stripe":
+    if payments.provider == "stripe":
         try:
             return StripeProvider(
                 plain(settings.stripe_api_key) or "",
                 webhook_secrets=words(settings.stripe_webhook_secrets),
-                checkout_url=chosen.stripe_checkout_url,
-                url=chosen.stripe_url,
-                timeout_ms=chosen.provider_timeout_ms,
-                connections_max=chosen.provider_connections_max,
+                checkout_url=payments.stripe_checkout_url,
+                url=payments.stripe_url,
+                timeout_ms=payments.provider_timeout_ms,
+                connections_max=payments.provider_connections_max,
             )
         except MissingLibraryError as error:
             raise StartError(str(error)) from None
