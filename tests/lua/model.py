@@ -5,51 +5,22 @@ An oracle for the differential run, never a stand-in: it is told every instant b
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flashsale.domain.events import EventKind, OrderEvent, SaleEvent
+from flashsale.domain.orders import OrderState
 from flashsale.domain.outcomes import HOLD_STATES, Hold, Status
 from flashsale.domain.sales import Terms
 from flashsale.domain.stock import Stock
+from tests.lua.holdings import LETTERS, Holdings, Move, record
 
 Request = tuple[str, str, int, int]
-LETTERS = {state: letter for letter, state in HOLD_STATES.items()}
-
-
-def record(hold: Hold) -> str:
-    """A hold as Redis keeps it."""
-    return ":".join([LETTERS[hold.state], *map(str, hold[1:])])
 
 
 @dataclass
-class LaneModel:
-    """One lane. Each method takes one script's arguments, and returns its reply.
-
-    `events` are those of the last call; `now_ms` has to be set to the instant it was decided at.
-    """
-
-    epoch: int | None = None
-    terms: Terms | None = None
-    state: str = "open"
-    stock: list[Stock] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    buyers: Counter[str] = field(default_factory=Counter)
-    supplies: set[str] = field(default_factory=set)
-    seq: int = 0
-    now_ms: int = 0
-    events: list[OrderEvent | SaleEvent] = field(default_factory=list)
-
-    def _foreign(self, epoch: int) -> list[Any] | None:
-        self.events = []
-        if self.epoch is None:
-            return [Status.MISSING_LANE]
-        return None if epoch == self.epoch else [Status.FOREIGN_EPOCH]
-
-    def _append(self, *events: OrderEvent | SaleEvent) -> None:
-        self.events = list(events)
-        self.seq += bool(events)
+class LaneModel(Holdings):
+    """One lane. Each method takes one script's arguments, and returns its reply."""
 
     def open_sale(self, epoch: int, terms: Terms, capacities: list[int]) -> list[Any]:
         if self.epoch is not None and (refusal := self._foreign(epoch)):
@@ -149,6 +120,7 @@ class LaneModel:
         self.buyers[buyer] += quantity
         deadline_ms = self.now_ms + self.terms.hold_ms
         self.holds[order] = Hold(HOLD_STATES["R"], 1, item, quantity, deadline_ms, buyer)
+        self.due_ms[order] = deadline_ms
         return [Status.RESERVED, deadline_ms]
 
     def release(self, epoch: int, order: str, buyer: str, letter: str) -> list[Any]:
@@ -156,23 +128,126 @@ class LaneModel:
             return refusal
         if letter not in {"C", "J"}:
             return [Status.BAD_ARGUMENT]
-        hold = self.holds.get(order)
-        if hold is None or hold.buyer != buyer:
-            return [Status.UNKNOWN_ORDER]
-        if hold.state is HOLD_STATES[letter]:
+        return self._of(order, buyer) or self._release(order, letter)
+
+    def _release(self, order: str, letter: str) -> list[Any]:
+        hold = self.holds[order]
+        if LETTERS[hold.state] == letter:
             return [Status.ALREADY, record(hold)]
-        if order not in self.live():
+        if LETTERS[hold.state] not in {"C": "RP", "J": "R"}[letter]:
             return [Status.ILLEGAL, record(hold)]
-        self._end(letter, [order])
-        return [Status.RELEASED, record(self.holds[order])]
+        return self._moved(Status.RELEASED, Move(order, letter))
+
+    def pay(  # noqa: PLR0911 - one return a check, in the published order
+        self, epoch: int, order: str, buyer: str, pay_ms: int
+    ) -> list[Any]:
+        if refusal := self._foreign(epoch):
+            return refusal
+        if pay_ms < 1:
+            return [Status.BAD_ARGUMENT]
+        if refusal := self._of(order, buyer):
+            return refusal
+        hold = self.holds[order]
+        if hold.state is OrderState.PAYING:
+            return [Status.ALREADY, record(hold)]
+        if hold.state is not OrderState.RESERVED:
+            return [Status.ILLEGAL, record(hold)]
+        if hold.deadline_ms <= self.now_ms:
+            return [Status.OVERDUE, record(hold)]
+        return self._moved(Status.PAYING, Move(order, "P", due_ms=self.now_ms + pay_ms))
+
+    def decline(self, epoch: int, order: str, buyer: str) -> list[Any]:
+        if refusal := self._foreign(epoch) or self._of(order, buyer):
+            return refusal
+        hold = self.holds[order]
+        if hold.state is OrderState.RESERVED:
+            return [Status.ALREADY, record(hold)]
+        if hold.state is not OrderState.PAYING:
+            return [Status.ILLEGAL, record(hold)]
+        return self._moved(Status.DECLINED, Move(order, "R", "D", due_ms=hold.deadline_ms))
+
+    def capture(self, epoch: int, order: str, buyer: str, letter: str) -> list[Any]:
+        if refusal := self._foreign(epoch):
+            return refusal
+        if letter not in {"S", "E"}:
+            return [Status.BAD_ARGUMENT]
+        return self._of(order, buyer) or self._capture(order, letter)
+
+    def _capture(self, order: str, letter: str) -> list[Any]:
+        assert self.terms is not None
+        hold = self.holds[order]
+        state, late = LETTERS[hold.state], hold.state is OrderState.EXPIRED
+        if state == letter:
+            return [Status.ALREADY, record(hold)]
+        if state not in "RPX" or (late and self.state == "cancelled"):
+            return [Status.ILLEGAL, record(hold)]
+        if late and self.buyers[hold.buyer] + hold.quantity > self.terms.buyer_limit:
+            return [Status.LIMIT_REACHED, record(hold)]
+        if late and self.stock[hold.item].available < hold.quantity:
+            return [Status.SOLD_OUT, record(hold)]
+        return self._moved(Status.CAPTURED, Move(order, letter))
+
+    def return_units(self, epoch: int, order: str, buyer: str, letter: str) -> list[Any]:
+        if refusal := self._foreign(epoch):
+            return refusal
+        if letter not in {"F", "L"}:
+            return [Status.BAD_ARGUMENT]
+        if refusal := self._of(order, buyer):
+            return refusal
+        hold = self.holds[order]
+        if LETTERS[hold.state] == letter:
+            return [Status.ALREADY, record(hold)]
+        if LETTERS[hold.state] not in {"F": "SE", "L": "E"}[letter]:
+            return [Status.ILLEGAL, record(hold)]
+        return self._moved(Status.RETURNED, Move(order, letter))
+
+    def change_item(  # noqa: PLR0911 - likewise
+        self, epoch: int, order: str, buyer: str, item: int
+    ) -> list[Any]:
+        if refusal := self._foreign(epoch):
+            return refusal
+        if item < 0:
+            return [Status.BAD_ARGUMENT]
+        if refusal := self._of(order, buyer):
+            return refusal
+        hold = self.holds[order]
+        deposit = hold.state is OrderState.DEPOSIT_PAID
+        if deposit and hold.item == item:
+            return [Status.ALREADY, record(hold)]
+        if not deposit or self.state == "cancelled":
+            return [Status.ILLEGAL, record(hold)]
+        if item >= len(self.stock):
+            return [Status.UNKNOWN_SKU, record(hold)]
+        if self.stock[item].available < hold.quantity:
+            return [Status.SOLD_OUT, record(hold)]
+        return self._moved(Status.CHANGED, Move(order, "E", "M", item=item))
+
+    def add_item(self, epoch: int, item: int, capacity: int) -> list[Any]:
+        if refusal := self._foreign(epoch):
+            return refusal
+        if item < 0 or capacity < 0:
+            return [Status.BAD_ARGUMENT]
+        if item < len(self.stock):
+            return [Status.ALREADY]
+        if item > len(self.stock) or self.state in {"closed", "cancelled"}:
+            return [Status.ILLEGAL]
+        self.stock.append(Stock(capacity, capacity))
+        self._append(SaleEvent(EventKind.ITEM_ADDED, f"{item} {capacity}"))
+        return [Status.DONE]
 
     def expire_due(self, epoch: int, limit: int) -> list[Any]:
         if refusal := self._foreign(epoch):
             return refusal
-        due = [order for order in self.live() if self.holds[order].deadline_ms <= self.now_ms]
-        self._end("X", due[:limit])
+        due = [order for order in self.live() if self.due_ms[order] <= self.now_ms][:limit]
+        moves = []
+        for order in due:
+            hold = self.holds[order]
+            goes_on = hold.state is OrderState.PAYING and hold.deadline_ms > self.now_ms
+            back = Move(order, "R", "D", due_ms=hold.deadline_ms)
+            moves.append(back if goes_on else Move(order, "X"))
+        self._move(*moves)
         left = self.live()
-        return [Status.DONE, len(due[:limit]), self.holds[left[0]].deadline_ms if left else 0]
+        return [Status.DONE, len(due), self.due_ms[left[0]] if left else 0]
 
     def cancel_holds(self, epoch: int, limit: int) -> list[Any]:
         if refusal := self._foreign(epoch):
@@ -180,21 +255,5 @@ class LaneModel:
         if self.state != "cancelled":
             return [Status.ILLEGAL]
         ended = self.live()[:limit]
-        self._end("C", ended)
+        self._move(*(Move(order, "C") for order in ended))
         return [Status.DONE, len(ended)]
-
-    def live(self) -> list[str]:
-        """Orders that hold units, soonest deadline first, then by name."""
-        held = [order for order, hold in self.holds.items() if hold.state is HOLD_STATES["R"]]
-        return sorted(held, key=lambda order: (self.holds[order].deadline_ms, order))
-
-    def _end(self, letter: str, orders: list[str]) -> None:
-        events = []
-        for order in orders:
-            hold = self.holds[order]
-            self.stock[hold.item] = self.stock[hold.item].give_back(hold.quantity)
-            self.buyers[hold.buyer] -= hold.quantity
-            ended = hold._replace(state=HOLD_STATES[letter], version=hold.version + 1)
-            self.holds[order] = ended
-            events.append(OrderEvent(EventKind(letter), ended.version, order, *ended[2:]))
-        self._append(*events)

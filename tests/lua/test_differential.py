@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+from collections.abc import Callable
 from typing import Any
 from zlib import crc32
 
@@ -16,8 +17,9 @@ import pytest
 
 from flashsale.domain.sales import Terms
 from flashsale.domain.stock import Stock
+from tests.lua.holdings import LETTERS, record
 from tests.lua.lane import FUTURE, PAST, Lane
-from tests.lua.model import LaneModel, record
+from tests.lua.model import LaneModel
 
 GIVEN_SEED = os.environ.get("FLASHSALE_TEST_SEED")
 #: New dice for every run; workers that share a run have to agree on the names of its tests.
@@ -26,6 +28,15 @@ SEEDS = [int(GIVEN_SEED)] if GIVEN_SEED else [2012, 2013, crc32(RUN.encode())]
 LANES, STEPS = 6, 300
 BUYERS = [f"buyer:{number}" for number in range(12)]
 ITEMS = 3
+#: By script: the letters of the orders it is for, and what stands behind order and buyer.
+OF_AN_ORDER: dict[str, tuple[str, Callable[[random.Random], tuple[str | int, ...]]]] = {
+    "release": ("RP", lambda dice: (dice.choices("CJZ", [10, 5, 1])[0],)),
+    "pay": ("R", lambda dice: (dice.choice([0, 1, 3, *[60_000] * 4]),)),
+    "decline": ("P", lambda _: ()),
+    "capture": ("RPX", lambda dice: (dice.choices("SEZ", [6, 12, 1])[0],)),
+    "return_units": ("SE", lambda dice: (dice.choices("FLZ", [10, 6, 1])[0],)),
+    "change_item": ("E", lambda dice: (dice.randint(-1, ITEMS),)),
+}
 
 
 class Run:
@@ -65,14 +76,23 @@ class Run:
             [(PAST, FUTURE), (near, FUTURE), (PAST, near), (FUTURE - 1, FUTURE), (PAST, PAST + 1)],
             [8, 2, 2, 1, 1],
         )[0]
-        return Terms(*window, self.dice.randint(2, 5), self.dice.choice([1, 3, 10, 60_000]))
+        return Terms(*window, self.dice.randint(2, 5), self.dice.choice([1, 3, 60_000, 60_000]))
+
+    def owned(self, letters: str) -> tuple[str, str]:
+        """An order, often one in a state of these letters, and mostly its buyer."""
+        holds = self.model.holds.items()
+        likely = [order for order, hold in holds if LETTERS[hold.state] in letters]
+        known = list(self.model.holds) or ["nobody's"]
+        order = self.dice.choice(likely if likely and self.dice.random() < 0.6 else known)
+        owner = self.model.holds[order].buyer if order in self.model.holds else "nobody"
+        return order, self.dice.choices([owner, "another"], [25, 1])[0]
 
     async def step(self) -> tuple[str, tuple[Any, ...], tuple[Any, ...]]:
         """A script, its arguments, and the same for the model."""
         dice, epoch = self.dice, self.epoch()
-        live = self.model.live()
         weights = {"reserve": 30, "release": 12, "expire_due": 12, "add_supply": 8, "open_sale": 6}
-        weights |= {"pause": 6, "cancel_holds": 2, "close_sale": 0.2}
+        weights |= {"pause": 6, "cancel_holds": 2, "close_sale": 0.2, "add_item": 0.5}
+        weights |= {"pay": 15, "decline": 10, "capture": 14, "return_units": 6, "change_item": 9}
         script = dice.choices(list(weights), list(weights.values()))[0]
         match script:
             case "reserve":
@@ -82,12 +102,11 @@ class Run:
                     batch[-1] = (*batch[0][:3], batch[0][3] + (dice.random() < 0.3))
                 flat = [part for request in batch for part in request]
                 return script, (epoch, size, *flat), (epoch, batch)
-            case "release":
-                known = list(self.model.holds) or ["nobody's"]
-                order = dice.choice(live if live and dice.random() < 0.7 else known)
-                owner = self.model.holds[order].buyer if order in self.model.holds else "nobody"
-                buyer = dice.choices([owner, "another"], [15, 1])[0]
-                arguments = (epoch, order, buyer, dice.choices("CJZ", [10, 5, 1])[0])
+            case _ if script in OF_AN_ORDER:
+                letters, rest = OF_AN_ORDER[script]
+                arguments = (epoch, *self.owned(letters), *rest(dice))
+            case "add_item":
+                arguments = (epoch, len(self.model.stock) + dice.randint(-2, 1), dice.randint(0, 3))
             case "add_supply":
                 supply = f"wave {dice.randrange(300)}"
                 arguments = (epoch, supply, dice.randrange(ITEMS + 1), dice.randint(-4, 5))
@@ -111,7 +130,9 @@ class Run:
         reply = await self.lane.call(script, *arguments)
         entries = await self.lane.entries(self.last_id)
         # Redis says when it decided: in its reply, in the event, or it ended nothing before now.
+        # Who is too late was so a moment later still.
         decided = reply[1] if script == "reserve" and reply[0] == "DONE" else earliest
+        decided = await self.now_ms() if reply[0] == "OVERDUE" else decided
         self.model.now_ms = entries[0].at_ms if entries else decided
         before = list(self.model.stock)
         assert reply == getattr(self.model, script)(*of_model)
@@ -170,4 +191,5 @@ MET = {
     *("DONE", "RESERVED", "REPLAYED", "RELEASED", "UPDATED", "ALREADY", "FOREIGN_EPOCH"),
     *("KEY_REUSED", "SALE_OVER", "NOT_OPEN", "PAUSED", "UNKNOWN_SKU", "LIMIT_REACHED"),
     *("SOLD_OUT", "UNKNOWN_ORDER", "BELOW_LIVE", "ILLEGAL", "BAD_ARGUMENT"),
+    *("PAYING", "OVERDUE", "DECLINED", "CAPTURED", "RETURNED", "CHANGED"),
 }

@@ -13,16 +13,20 @@ from tests.lua.lane import FUTURE, PAST, Lane
 from tests.lua.private_server import private_redis
 from tests.lua.test_headers import READERS, RELEASES
 
+HOLDERS = {"b": "bob", "c": "cid", "d": "dee", "e": "eve"}
+
 
 @pytest.fixture
 async def full() -> AsyncIterator[Lane]:
-    """A lane with three holds, one of them overdue, on a server that takes no more."""
+    """A lane with five holds, one overdue and two being paid, on a server that takes no more."""
     async with private_redis(maxmemory_policy="noeviction") as client:
         lane = Lane(client)
         await lane.open(10, hold_ms=1)
         overdue = await lane.reserve(("a", "ann", 0, 1))
         await lane.open(10)
-        await lane.reserve(("b", "bob", 0, 1), ("c", "cid", 0, 1))
+        await lane.reserve(*((order, buyer, 0, 1) for order, buyer in HOLDERS.items()))
+        for order in "de":
+            await lane.call("pay", 1, order, HOLDERS[order], 10**9)
         while (await lane.call("snapshot"))[3] <= overdue[4]:
             await asyncio.sleep(0.001)
         for script in PATHS:  # a script must be known: loading one takes memory too
@@ -39,6 +43,9 @@ async def full() -> AsyncIterator[Lane]:
         ("open_sale", 1, PAST, FUTURE, 3, 1000, 1, 10),
         ("add_supply", 1, "s1", 0, 5),
         ("pause", 1, "paused"),
+        ("pay", 1, "b", "bob", 1000),
+        ("change_item", 1, "b", "bob", 1),
+        ("add_item", 1, 1, 5),
     ],
     ids=lambda call: call[0],
 )
@@ -53,8 +60,11 @@ async def test_what_needs_memory_is_refused_before_any_write(full: Lane, call):
 async def test_what_gives_back_still_works(full: Lane):
     assert (await full.call("release", 1, "b", "bob", "C"))[0] == "RELEASED"
     assert (await full.call("expire_due", 1, 10))[:2] == ["DONE", 1]
+    assert (await full.call("decline", 1, "e", "eve"))[0] == "DECLINED"
+    assert (await full.call("capture", 1, "d", "dee", "S"))[0] == "CAPTURED"
+    assert (await full.call("return_units", 1, "d", "dee", "F"))[0] == "RETURNED"
     assert await full.call("close_sale", 1, "cancelled") == ["DONE"]
-    assert await full.call("cancel_holds", 1, 10) == ["DONE", 1]
+    assert await full.call("cancel_holds", 1, 10) == ["DONE", 2]
     view = await full.view()
     assert (view.stock, view.live) == (((10, 10, 0, 0, 0),), set())
     assert [entry.seq for entry in await full.entries()] == list(range(1, view.seq + 1))
@@ -70,5 +80,5 @@ async def test_reading_works(full: Lane):
 
 
 def test_every_script_is_on_one_side():
-    refused = {"reserve", "open_sale", "add_supply", "pause"}
+    refused = {"reserve", "open_sale", "add_supply", "pause", "pay", "change_item", "add_item"}
     assert PATHS.keys() == refused | RELEASES | READERS
