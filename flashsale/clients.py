@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from flashsale.auditlog.queries import carry_act
 from flashsale.config import Settings
 from flashsale.reservation.inspector import LaneInspector
-from flashsale.reservation.scripts import load_scripts
+from flashsale.reservation.scripts import OnForgotten, load_scripts
 from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.migrate import schema_is_current
 from flashsale.shipped import shipped
@@ -131,14 +131,17 @@ def brief(error: BaseException) -> str:
 
 
 @contextlib.asynccontextmanager
-async def reservation_store(settings: Settings) -> AsyncIterator[ReservationStore]:
-    """The store of every process."""
+async def reservation_store(
+    settings: Settings, on_forgotten: OnForgotten | None = None
+) -> AsyncIterator[ReservationStore]:
+    """The store of every process; `on_forgotten` is asked before a restarted Redis is used."""
     async with redis_client(settings) as redis:
         store = ReservationStore(
             redis,
             load_scripts(shipped("lua")),
             links_max=settings.reservation.redis_connections_max,
             timeout_ms=settings.reservation.redis_timeout_ms,
+            on_forgotten=on_forgotten,
         )
         try:
             yield store

@@ -6,6 +6,7 @@ server that came back with an older disk has fewer entries than somebody has set
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -76,8 +77,22 @@ class NotAsLeftError(StoreUnavailableError):
     """Redis was restarted and does not hold a sale as Postgres knows it: recovery is at work."""
 
 
-async def require_as_left(pool: Pool, store: ReservationStore) -> None:
-    """Return where every sale is in Redis as it was left; NotAsLeftError otherwise."""
-    found = await faults(pool, store)
-    if found:
-        raise NotAsLeftError(f"sale {found[0].sale}: {found[0].reason}")
+class Gate:
+    """Asked before a Redis that has forgotten our scripts, and so was restarted, is used again.
+
+    Whoever asks while one look is under way shares it.
+    """
+
+    def __init__(self, pool: Pool, store: ReservationStore) -> None:
+        """`store` must not be one that asks this gate."""
+        self._pool = pool
+        self._store = store
+        self._looking: asyncio.Task[list[Fault]] | None = None
+
+    async def __call__(self) -> None:
+        """Return where every sale is in Redis as it was left; NotAsLeftError otherwise."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(faults(self._pool, self._store))
+        found = await asyncio.shield(self._looking)
+        if found:
+            raise NotAsLeftError(f"sale {found[0].sale}: {found[0].reason}")

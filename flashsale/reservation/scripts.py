@@ -29,6 +29,9 @@ _FAULT_LINE = re.compile(r"user_script:(\d+)")
 _NOT_NOW = (ClusterDownError, OutOfMemoryError, ReadOnlyError)
 INCLUDE_DEPTH_MAX = 2
 
+#: Looks whether Redis may be given scripts again; raises StoreUnavailableError where it may not.
+OnForgotten = Callable[[], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -101,7 +104,7 @@ class ScriptRunner:
         self,
         links: Links,
         scripts: Mapping[str, Script],
-        on_forgotten: Callable[[], Awaitable[None]] | None = None,
+        on_forgotten: OnForgotten | None = None,
     ) -> None:
         """`on_forgotten` is awaited before Redis is given a script: raising keeps it from running.
 

@@ -24,7 +24,7 @@ from flashsale.reservation.replies import (
     parse_hold,
     status_of,
 )
-from flashsale.reservation.scripts import Script, ScriptRunner
+from flashsale.reservation.scripts import OnForgotten, Script, ScriptRunner
 from flashsale.reservation.server import RedisServerFacts, server_facts, unix_ms
 
 _COUNTERS = 5
@@ -44,10 +44,11 @@ class ReservationStore(Moves):
         *,
         links_max: int = 32,
         timeout_ms: int | None = None,
+        on_forgotten: OnForgotten | None = None,
     ) -> None:
         self._redis = redis
         self._links = Links(redis, links_max=links_max, timeout_ms=timeout_ms)
-        self._runner = ScriptRunner(self._links, scripts)
+        self._runner = ScriptRunner(self._links, scripts, on_forgotten)
 
     async def close(self) -> None:
         """Close the connections of scripts; the client given stays its owner's."""

@@ -21,7 +21,10 @@ from flashsale.config import Settings
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
 from flashsale.payments.service import PaymentDesk
+from flashsale.preorders.changes import ItemChanges
+from flashsale.preorders.service import PreorderService
 from flashsale.reconciliation.diagnosis import DESCRIPTORS_BESIDE
+from flashsale.recovery.watch import Gate
 from flashsale.reservation.errors import LaneLostError, StoreUnavailableError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.queries import find_sale, running_sales
@@ -31,7 +34,7 @@ from flashsale.settlement.ledger import Ledger
 from flashsale.settlement.migrate import schema_is_current
 from flashsale.web.app import build_app
 from flashsale.web.auth import Access
-from flashsale.web.deps import MoneyDesks, WebDeps
+from flashsale.web.deps import MoneyDesks, PreorderDesks, WebDeps
 from flashsale.web.hot import HotRoutes
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
@@ -65,8 +68,9 @@ async def web(
 ) -> AsyncIterator[tuple[str, int]]:
     """A web process; yields the address it listens on."""
     async with (
-        reservation_store(settings) as store,
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
+        reservation_store(settings) as ungated,
+        reservation_store(settings, Gate(pool, ungated)) as store,
         payment_provider(settings) as provider,
         payment_parts(settings, pool, store, provider) as parts,
     ):
@@ -154,6 +158,9 @@ def _deps(
         audit_log=AuditLog(pool),
         desk=desk,
         money=money,
+        preorders=PreorderDesks(
+            service=PreorderService(pool, now_utc), changes=ItemChanges(pool, store)
+        ),
         sales=SaleService(
             pool,
             store,

@@ -1,0 +1,76 @@
+"""A restarted Redis is looked at before a buyer is answered out of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flashsale.domain.outcomes import Status
+from flashsale.recovery.watch import Gate, NotAsLeftError
+from flashsale.reservation.replies import Request
+from flashsale.reservation.store import ReservationStore
+from tests.reconciliation.scene import SCRIPTS
+
+
+@pytest.fixture
+async def gated(ward):
+    store = ReservationStore(ward.redis, SCRIPTS, on_forgotten=Gate(ward.pool, ward.store))
+    yield store
+    await store.close()
+
+
+async def _reserve(store, ward, order="o" * 20, buyer="late"):
+    request = Request(order, buyer, 0, 1)
+    return (await store.reserve(ward.sale.id, 0, ward.sale.epoch, [request]))[0].status
+
+
+async def _restart(ward, disk=None) -> None:
+    """What a restart does: scripts are gone, and the data is what the disk has."""
+    if disk is not None:
+        await ward.put_back(disk)
+    await ward.redis.script_flush()
+
+
+async def test_a_restart_that_lost_nothing_goes_unnoticed(ward, gated):
+    await ward.reserve("ann")
+    await ward.settle()
+    await _restart(ward)
+    assert await _reserve(gated, ward) is Status.RESERVED
+
+
+async def test_an_older_disk_sells_nothing(ward, gated):
+    await ward.reserve("ann")
+    await ward.settle()
+    disk = await ward.keep_disk()
+    for number in range(9):
+        await ward.reserve(f"winner-{number}")
+    await ward.settle()
+    await _restart(ward, disk)
+
+    with pytest.raises(NotAsLeftError):
+        await _reserve(gated, ward)
+
+    # The control: whoever does not look sells a unit that somebody has.
+    assert await _reserve(ward.store, ward) is Status.RESERVED
+    await ward.recover()
+    assert await _reserve(gated, ward, "p" * 20, "later") is Status.SOLD_OUT
+    assert await ward.broken() == set()
+
+
+async def test_a_crowd_looks_once(ward, gated, monkeypatch):
+    await _restart(ward)
+    looks = []
+    from flashsale.recovery import watch
+
+    look = watch.faults
+
+    async def counted(*arguments):
+        looks.append(arguments)
+        return await look(*arguments)
+
+    monkeypatch.setattr(watch, "faults", counted)
+    crowd = [_reserve(gated, ward, f"{n:020}", f"buyer-{n}") for n in range(8)]
+    statuses = await asyncio.gather(*crowd)
+    assert statuses.count(Status.RESERVED) == 8
+    assert len(looks) < 8, "they share a look"
