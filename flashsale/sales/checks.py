@@ -134,8 +134,13 @@ def check_edit(patch: SalePatch, state: SaleState, current: SaleForm) -> None:
         raise UnsafeEditError(errors)
 
 
-def check_supply(form: SupplyForm, now: datetime, ends_at: datetime) -> None:
-    """Raise ValidationFailedError where a supply says nothing, or is dated outside the sale."""
+def check_supply(
+    form: SupplyForm, now: datetime, ends_at: datetime, *, waves: bool = False
+) -> None:
+    """Raise ValidationFailedError where a supply says nothing, or is dated outside the sale.
+
+    `waves`: the sale is a pre-order, whose supplies may promise a date of their own.
+    """
     errors = []
     if form.quantity == 0:
         errors.append(FieldError("/quantity", f"Must be -{SUPPLY_MAX} to {SUPPLY_MAX}, not 0."))
@@ -143,6 +148,10 @@ def check_supply(form: SupplyForm, now: datetime, ends_at: datetime) -> None:
         errors.append(FieldError("/at", "Has passed already."))
     elif form.at is not None and form.at >= ends_at:
         errors.append(FieldError("/at", "Must be before the sale's ends_at."))
+    if form.ships_at is not None and (form.quantity < 0 or not waves):
+        errors.append(FieldError("/ships_at", "Belongs to a wave of a pre-order."))
+    elif form.ships_at is not None and form.ships_at <= now:
+        errors.append(FieldError("/ships_at", "Has passed already."))
     if errors:
         raise ValidationFailedError(errors)
 

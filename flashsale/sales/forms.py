@@ -197,12 +197,16 @@ NULLABLE = frozenset({"registration", "preorder"})
 
 
 class SupplyForm(Form):
-    """A wave of units, now or at an instant; a negative quantity takes unsold units back."""
+    """A wave of units, now or at an instant; a negative quantity takes unsold units back.
+
+    `ships_at`: a pre-order's wave with a promise of its own.
+    """
 
     sku: Sku
     quantity: Annotated[Integer, Field(ge=-SUPPLY_MAX, le=SUPPLY_MAX)]
     at: Instant | None = None
     reason: Reason
+    ships_at: Instant | None = None
 
 
 def parse_form(form: type[_Form], body: Mapping[str, Any]) -> _Form:

@@ -216,9 +216,11 @@ async def insert_supply(
     quantity: int,
     at: datetime,
     reason: str,
+    ships_at: datetime | None = None,
 ) -> None:
     """Write the intent; nothing where the id is known already."""
-    await database.execute(SQL["insert_supply"], supply_id, sale_id, item, quantity, at, reason)
+    written = (supply_id, sale_id, item, quantity, at, reason, ships_at)
+    await database.execute(SQL["insert_supply"], *written)
 
 
 async def find_supply(database: Database, supply_id: str) -> Supply | None:

@@ -102,8 +102,8 @@ SELECT state FROM sales WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: insert_supply
 -- The intent. The same id again changes nothing.
-INSERT INTO supplies (id, sale_id, item, quantity, at, reason)
-VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING;
+INSERT INTO supplies (id, sale_id, item, quantity, at, reason, ships_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING;
 
 -- name: supplies_by_id
 -- Supplies with the SKUs they are for, in no order.
@@ -111,7 +111,8 @@ SELECT
     s.id, s.sale_id, s.item, i.sku, s.quantity, s.reason, s.state, s.shares,
     (extract(epoch FROM s.at) * 1000)::bigint AS at_ms,
     (extract(epoch FROM s.created_at) * 1000)::bigint AS created_at_ms,
-    (extract(epoch FROM s.applied_at) * 1000)::bigint AS counted_at_ms
+    (extract(epoch FROM s.applied_at) * 1000)::bigint AS counted_at_ms,
+    (extract(epoch FROM s.ships_at) * 1000)::bigint AS ships_at_ms
 FROM supplies AS s JOIN sale_items AS i USING (sale_id, item)
 WHERE s.id = ANY ($1::text[]);
 

@@ -206,15 +206,14 @@ class SaleService:
         item = sale.item_of(form.sku)
         if item is None:
             raise errors.UnknownSkuError
-        known = None
         supply_id = _supply_id(sale_id, idempotency_key)
-        if idempotency_key is not None:
-            known = await queries.find_supply(self._pool, supply_id)
+        known = await queries.find_supply(self._pool, supply_id) if idempotency_key else None
         if known is None:
             visible = sale.visible_state(now_ms)
             if visible in {SaleState.CLOSED, SaleState.CANCELLED}:
                 raise errors.IllegalTransitionError(visible)
-            check_supply(form, instant(now_ms), instant(sale.ends_at_ms))
+            ends_at, waves = instant(sale.ends_at_ms), sale.preorder is not None
+            check_supply(form, instant(now_ms), ends_at, waves=waves)
             await queries.insert_supply(
                 self._pool,
                 supply_id,
@@ -223,6 +222,7 @@ class SaleService:
                 quantity=form.quantity,
                 at=form.at or instant(now_ms),
                 reason=form.reason,
+                ships_at=form.ships_at,
             )
             known = await queries.find_supply(self._pool, supply_id)
         assert known is not None

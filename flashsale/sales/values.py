@@ -155,6 +155,7 @@ class Supply:
     created_at_ms: int
     counted_at_ms: int | None = None
     shares: tuple[int, ...] | None = None
+    ships_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from aiohttp import web
 from flashsale.sales.errors import FieldsRefusedError, IllegalTransitionError, SaleError
 from flashsale.web.headers import COMMON_HEADERS
 from flashsale.web.problems_money import MONEY_PROBLEMS
+from flashsale.web.problems_preorder import PREORDER_PROBLEMS
 
 SERVER = "flashsale"  # which version of what runs here is nobody's business
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -120,7 +121,10 @@ _TABLE = {
 }
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
-    {code: Kind._make((*row, 0)[:4]) for code, row in (_TABLE | MONEY_PROBLEMS).items()}
+    {
+        code: Kind._make((*row, 0)[:4])
+        for code, row in (_TABLE | MONEY_PROBLEMS | PREORDER_PROBLEMS).items()
+    }
 )
 
 

@@ -100,6 +100,7 @@ def supply(change: Supply) -> dict[str, Any]:
         "reason": change.reason,
         "state": change.state.value,
         "created_at": rfc3339(change.created_at_ms),
+        "ships_at": _instant(change.ships_at_ms),
     }
 
 

@@ -80,6 +80,7 @@ class SupplyView(View):
     reason: str
     state: Literal["pending", "applied", "refused"]
     created_at: datetime
+    ships_at: datetime | None
 
 
 class SupplyPage(View):

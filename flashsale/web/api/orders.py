@@ -58,12 +58,16 @@ async def _detail(deps: WebDeps, view: OrderView) -> dict[str, Any]:
     sent = None
     if view.state is OrderState.FULFILLED:
         sent = await deps.money.fulfilment.shipment_of(view.id)
+    promise = None
+    if settled and listing is not None and listing.facts.preorder is not None:
+        promise = await deps.preorders.service.promise_of(view.id)
+    ships_at_ms = None if item is None else item.ships_at_ms
     return render_money.order_detail(
         view,
         payments,
         sent,
-        ships_at_ms=None if item is None else item.ships_at_ms,
-        balance_due_at_ms=None,
+        ships_at_ms=ships_at_ms if promise is None else promise.ships_at_ms,
+        balance_due_at_ms=None if promise is None else promise.balance_due_at_ms,
     )
 
 
