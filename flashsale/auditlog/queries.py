@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -65,28 +64,15 @@ async def page(
     return [read(Row(**row)) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class SalesVerdict:
-    """A merchant's chain, and those of the sales asked about that are the merchant's."""
-
-    verdict: Verdict
-    sales: frozenset[str]
-
-
-async def verify_chains(
-    connection: Transaction, sale_ids: Sequence[str] = ()
-) -> list[SalesVerdict]:
+async def verify_chains(connection: Transaction) -> list[Verdict]:
     """Check every merchant's chain, whole, at one point in time (INV-17).
 
     Reads the log in pages within one read-only transaction: appends go on meanwhile.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        heads = await connection.fetch(_SQL["heads"], list(sale_ids))
+        heads = await connection.fetch(_SQL["heads"])
         return [
-            SalesVerdict(
-                await _verify(connection, row["merchant_id"], Head(row["seq"], row["hash"])),
-                frozenset(row["sales"]),
-            )
+            await _verify(connection, row["merchant_id"], Head(row["seq"], row["hash"]))
             for row in heads
         ]
 

@@ -21,18 +21,12 @@ WHERE merchant_id = $1 AND sale_id = $2 AND ($3::bigint IS NULL OR seq < $3)
 ORDER BY seq DESC LIMIT $4;
 
 -- name: heads
--- Where every chain ends, and which of some sales belong to its merchant.
-SELECT h.merchant_id, h.seq, h.hash,
-    ARRAY(SELECT s.id FROM sales AS s WHERE s.merchant_id = h.merchant_id AND s.id = ANY ($1))
-        AS sales
-FROM (
-    SELECT merchant_id, seq, hash FROM audit_heads
-    UNION ALL
-    -- Entries without a head were never made by the engine.
-    SELECT DISTINCT merchant_id, 0::bigint, repeat('0', 64) FROM audit_log AS l
-    WHERE NOT EXISTS (SELECT FROM audit_heads AS k WHERE k.merchant_id = l.merchant_id)
-) AS h
-ORDER BY h.merchant_id;
+-- Where every chain ends. Entries without a head were never made by the engine.
+SELECT merchant_id, seq, hash FROM audit_heads
+UNION ALL
+SELECT DISTINCT merchant_id, 0::bigint, repeat('0', 64) FROM audit_log AS l
+WHERE NOT EXISTS (SELECT FROM audit_heads AS h WHERE h.merchant_id = l.merchant_id)
+ORDER BY merchant_id;
 
 -- name: rows_of_chain
 -- A chain's rows behind a number, in order.

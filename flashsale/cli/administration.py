@@ -13,8 +13,10 @@ from rich.console import Console
 
 from flashsale import wiring
 from flashsale.access import queries as access_queries
+from flashsale.access.api_keys import Scope, generate
 from flashsale.access.buyer_keys import BuyerKey
 from flashsale.access.tokens import fast_issuer, is_subject
+from flashsale.auditlog.acting import OPERATOR, Act, acting
 from flashsale.cli.common import DataDir, run, settings_for
 from flashsale.clients import lane_inspector, postgres_pool
 from flashsale.config import plain
@@ -133,6 +135,29 @@ def merchant_create(
             "buyer_signing_key": created.buyer_key.secret.decode(),
         }
     )
+
+
+def merchant_key(
+    merchant: Annotated[str, typer.Argument(help="The merchant's id, as `merchant create` says.")],
+    scope: Annotated[Scope, typer.Option(help="What the key may do.")] = Scope.ADMIN,
+    label: Annotated[str, typer.Option(help="What lists show it as.")] = "command line",
+    data_dir: DataDir = None,
+) -> None:
+    """Make an API key for a merchant that is there, also where none is left; shown this once."""
+    if not 1 <= len(label) <= 100 or not label.isprintable():
+        raise typer.BadParameter("the label is empty, longer than 100 characters or not printable")
+    settings = settings_for(data_dir)
+
+    async def work() -> dict[str, str]:
+        async with postgres_pool(settings, 1) as pool:
+            if await access_queries.merchant_name(pool, merchant) is None:
+                raise typer.BadParameter("there is no merchant of that id")
+            key, record = generate(merchant, scope, now=wiring.now_utc(), label=label)
+            with acting(Act(merchant, OPERATOR, "merchant_key")):
+                await access_queries.create_api_key(pool, record)
+        return {"id": record.id, "scope": scope.value, "api_key": key}
+
+    _print_json(run(work(), data_dir))
 
 
 def token_buyer(

@@ -38,6 +38,7 @@ COMMANDS: tuple[tuple[str | None, str, Callable[..., Any], str], ...] = (
     (None, "audit", administration.audit, "flashsale audit --data-dir flashsale-data --json"),
     (None, "recover", recovery.recover, "flashsale recover SALE --data-dir flashsale-data"),
     ("merchant", "create", administration.merchant_create, 'flashsale merchant create "My shop"'),
+    ("merchant", "key", administration.merchant_key, "flashsale merchant key mer_abcdefghijkl"),
     ("token", "buyer", administration.token_buyer, "flashsale token buyer --sub alice"),
     (None, "openapi", administration.openapi, "flashsale openapi > openapi.json"),
     (None, "loadtest", trials.loadtest, "flashsale loadtest launch-150k --minutes 1"),

@@ -2,7 +2,8 @@
 
 Both stores are read at one point of the streams (`cut`), judged (`evaluate`), and then every order
 and buyer is looked at (`walk`). What is broken is looked at again before it is reported: only what
-stays broken is. Not shown by the stores, and so not here: INV-6, 10, 12, 14, 16 and 17.
+stays broken is. Not shown by the stores, and so not here: INV-6, 10, 12, 14, 16; INV-17 is no
+sale's (`installation`).
 """
 
 from __future__ import annotations

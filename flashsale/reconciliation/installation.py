@@ -1,10 +1,12 @@
-"""Audits what belongs to no single sale: the provider's statement, money without a place."""
+"""Audits what belongs to no single sale: the provider's statement, the audit logs' chains."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from flashsale.auditlog.queries import verify_chains
 from flashsale.reconciliation import money_queries
+from flashsale.reconciliation.chains import chains_check
 from flashsale.reconciliation.errors import NoStatementError
 from flashsale.reconciliation.money import MoneyBounds, money_alerts
 from flashsale.reconciliation.money_statement import Statement, statement_checks
@@ -41,6 +43,10 @@ async def audit_installation(
         "ledger_quarantined": notes.quarantined,
         "ledger_unmatched": notes.unmatched,
     }
+    async with pool.acquire() as connection:
+        chains = await verify_chains(connection)
+    checks.append(chains_check(chains))
+    counts["audit_log_entries"] = sum(chain.entries for chain in chains)
     alerts = money_alerts(notes.quarantined, notes.unmatched)
     if notes.stuck:
         alerts.append(

@@ -25,6 +25,7 @@ STORE_COMMANDS = [
     ["migrate"],
     ["audit"],
     ["merchant", "create", "Mi"],
+    ["merchant", "key", "mer_abcdefghijkl"],
     ["token", "buyer", "--sub", "a"],
 ]
 
