@@ -1,9 +1,9 @@
-"""What Prometheus is told of a dispatch process. Merged with the others of the same machine."""
+"""What Prometheus is told of money, webhooks and pre-orders. Reads totals, and decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -29,20 +29,33 @@ _COUNTED: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+class Totals:
+    """Counters of what a process' parts have counted; `totals` only ever grow."""
+
+    def __init__(self, totals: Mapping[str, object], registry: CollectorRegistry) -> None:
+        self._read: list[tuple[Counter, Callable[[], int]]] = [
+            (Counter(name, words, registry=registry), _reader(totals[part], field))
+            for part, field, name, words in _COUNTED
+            if part in totals
+        ]
+        self._told = [0] * len(self._read)
+
+    def count(self) -> None:
+        """Hand over what has been counted since the last time."""
+        for place, (counter, read) in enumerate(self._read):
+            now = read()
+            counter.inc(now - self._told[place])
+            self._told[place] = now
+
+
 class DispatchMetrics:
-    """The instruments of a process. `totals` are its parts' own, which only ever grow."""
+    """The instruments of a dispatch process."""
 
     def __init__(
-        self, totals: dict[str, object], registry: CollectorRegistry | None = None
+        self, totals: Mapping[str, object], registry: CollectorRegistry | None = None
     ) -> None:
         self.registry = registry or CollectorRegistry()
-        assert all(is_dataclass(each) for each in totals.values())
-        self._read: list[tuple[Counter, Callable[[], int]]] = []
-        for part, field, name, words in _COUNTED:
-            counter = Counter(name, words, registry=self.registry)
-            if part in totals:
-                self._read.append((counter, _reader(totals[part], field)))
-        self._told = [0] * len(self._read)
+        self.totals = Totals(totals, self.registry)
         self._waiting = Gauge(
             "flashsale_outbox_waiting",
             "Wishes that wait.",
@@ -55,13 +68,6 @@ class DispatchMetrics:
             multiprocess_mode="livemax",
             registry=self.registry,
         )
-
-    def count(self) -> None:
-        """Hand over what has been counted since the last time."""
-        for place, (counter, read) in enumerate(self._read):
-            now = read()
-            counter.inc(now - self._told[place])
-            self._told[place] = now
 
     def backlog(self, waiting: int, oldest_ms: int) -> None:
         """How much is waiting in the outbox, and for how long the oldest has been."""

@@ -69,7 +69,7 @@ async def dispatch(settings: Settings) -> None:
         )
 
         async def count() -> None:
-            metrics.count()
+            metrics.totals.count()
 
         async def look_at_backlog() -> None:
             metrics.backlog(*await outbox_backlog(pool))

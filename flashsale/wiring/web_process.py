@@ -40,6 +40,8 @@ from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
 from flashsale.web.quick import QuickRoutes
 from flashsale.web.server import Limits, serving
+from flashsale.webhooks.service import WebhookService
+from flashsale.wiring.dispatch_metrics import Totals
 from flashsale.wiring.money import payment_parts
 from flashsale.wiring.provider import payment_provider
 from flashsale.wiring.running import (
@@ -90,7 +92,10 @@ async def web(
         deps = _deps(settings, store, pool, keyring, desk, money)
         hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
 
+        totals = Totals({"money": parts.counters}, deps.metrics.registry)
+
         async def export() -> None:
+            totals.count()
             hot.export(deps.metrics)
             deps.metrics.gathered(*board.take_gathered())
 
@@ -174,6 +179,9 @@ def _deps(
         probes={"redis": redis_answers, "postgres": schema_answers, "gate": gate_open},
         metrics=Metrics(),
         faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
+        webhooks=WebhookService(
+            pool, now_utc, allow_private=settings.mode == "development"
+        ),
         now=now_utc,
     )
 

@@ -7,7 +7,11 @@ import re
 
 from prometheus_client import CollectorRegistry
 
+from flashsale.payments.values import MoneyCounters
+from flashsale.preorders.values import Counts
 from flashsale.web.metrics import Metrics, SettlementMetrics
+from flashsale.webhooks.delivery_lane import Progress
+from flashsale.wiring.dispatch_metrics import DispatchMetrics
 from tests.tidy.sources import ROOT, modules, tree
 
 TEXT = (ROOT / "docs" / "operating.md").read_text()
@@ -38,7 +42,12 @@ def exported(registry: CollectorRegistry) -> set[str]:
 
 
 def test_every_metric_is_explained_and_no_other():
-    registries = Metrics().registry, SettlementMetrics(CollectorRegistry()).registry
+    totals = {"money": MoneyCounters(), "webhooks": Progress(), "preorders": Counts()}
+    registries = (
+        Metrics().registry,
+        SettlementMetrics(CollectorRegistry()).registry,
+        DispatchMetrics(totals).registry,
+    )
     rows = set(re.findall(r"^\| `(flashsale_\w+)", TEXT, re.MULTILINE))
     assert rows == set.union(*map(exported, registries))
 
