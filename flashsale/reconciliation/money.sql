@@ -84,12 +84,14 @@ WITH paid_in AS MATERIALIZED (
     SELECT 'captured', id, captured, ledger_captured, false FROM told
     UNION ALL
     SELECT 'refunded', id, refunded, ledger_refunded, false FROM told
+    WHERE refunded <> 0 OR ledger_refunded <> 0
     UNION ALL
-    SELECT 'fees', id, fee, ledger_fee, false FROM told
+    SELECT 'fees', id, fee, ledger_fee, false FROM told WHERE fee <> 0 OR ledger_fee <> 0
     UNION ALL
-    SELECT 'done', id, refunded, done, false FROM told
+    SELECT 'done', id, refunded, done, false FROM told WHERE refunded <> 0 OR done <> 0
     UNION ALL
     SELECT 'asked', id, refunded, least(refunding, refunded), false FROM told
+    WHERE refunded <> 0
     UNION ALL
     SELECT 'unapplied', id, 1, 0,
         coalesce(captured_at, expires_at) > now() - $4 * interval '1 second'
@@ -98,10 +100,10 @@ WITH paid_in AS MATERIALIZED (
     SELECT 'once', order_id || ' ' || purpose, count(*), 1, false
     FROM payments WHERE sale_id = $1 AND counts GROUP BY order_id, purpose
     UNION ALL
-    SELECT 'currency', p.id, (p.currency <> i.price_currency)::int, 0, false
+    SELECT 'currency', p.id, 1, 0, false
     FROM payments AS p JOIN orders AS o ON o.id = p.order_id
     JOIN sale_items AS i ON i.sale_id = o.sale_id AND i.item = o.item
-    WHERE p.sale_id = $1
+    WHERE p.sale_id = $1 AND p.currency <> i.price_currency
     UNION ALL
     SELECT 'event', provider || ' ' || event_id, count(*), 1, false
     FROM ledger_entries WHERE sale_id = $1 GROUP BY provider, event_id
