@@ -27,6 +27,7 @@ from flashsale.settlement.ledger import Ledger
 from flashsale.web.auth import Access
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
+from flashsale.webhooks.service import WebhookService
 
 #: Answers with what is wrong in one sentence, or None; raising means that nothing answered.
 Probe = Callable[[], Awaitable[str | None]]
@@ -63,6 +64,7 @@ class WebDeps:
     desk: OrderDesk
     money: MoneyDesks = cast("MoneyDesks", None)  # noqa: RUF009 - until every process has desks
     preorders: PreorderDesks
+    webhooks: WebhookService
     sales: SaleService
     ledger: Ledger
     store: ReservationStore

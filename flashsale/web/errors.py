@@ -20,6 +20,7 @@ from flashsale.sales.errors import FieldsRefusedError, IllegalTransitionError, S
 from flashsale.web.headers import COMMON_HEADERS
 from flashsale.web.problems_money import MONEY_PROBLEMS
 from flashsale.web.problems_preorder import PREORDER_PROBLEMS
+from flashsale.web.problems_webhooks import WEBHOOK_PROBLEMS
 
 SERVER = "flashsale"  # which version of what runs here is nobody's business
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -123,7 +124,7 @@ _TABLE = {
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         code: Kind._make((*row, 0)[:4])
-        for code, row in (_TABLE | MONEY_PROBLEMS | PREORDER_PROBLEMS).items()
+        for code, row in (_TABLE | MONEY_PROBLEMS | PREORDER_PROBLEMS | WEBHOOK_PROBLEMS).items()
     }
 )
 

@@ -29,12 +29,15 @@ async def order_request(request: web.BaseRequest) -> tuple[str, OrderBody]:
     return key, body
 
 
-def page_query(request: web.Request) -> PageQuery:
-    """`limit` and `cursor`; ProblemError `validation_failed` where one is not as it should be."""
+def page_query(request: web.Request, *also: str) -> PageQuery:
+    """`limit` and `cursor`; ProblemError `validation_failed` where one is not as it should be.
+
+    Parameters named `also` may be given too: the caller reads them.
+    """
     query = request.query
     for name in query:
-        if name not in PageQuery.model_fields:
-            raise invalid("", "Only limit and cursor may be given.")
+        if name not in PageQuery.model_fields and name not in also:
+            raise invalid("", f"Only {', '.join((*also, 'limit'))} and cursor may be given.")
         if len(query.getall(name)) > 1:
             raise invalid(f"/{name}", "May be given once.")
     limit = query.get("limit", str(PAGE_LIMIT_DEFAULT))
@@ -59,6 +62,14 @@ def sale_in_path(request: web.Request) -> str:
     if len(sale) != SALE_ID_LENGTH or not ID_ALPHABET.issuperset(sale):
         raise refuse("unknown_sale")
     return sale
+
+
+def order_in_path(request: web.Request) -> str:
+    """The order named in the path, likewise."""
+    order = request.match_info["order"]
+    if split_order_id(order) is None:
+        raise refuse("unknown_order")
+    return order
 
 
 def order_cursor(query: PageQuery) -> str | None:

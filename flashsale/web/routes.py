@@ -26,6 +26,7 @@ from flashsale.web.auth import Access
 from flashsale.web.errors import Problem
 from flashsale.web.openapi import Auth, Route
 from flashsale.web.routes_preorder import PREORDER_ROUTES
+from flashsale.web.routes_webhooks import WEBHOOK_ROUTES
 
 _ANYONE, _BUYER = Auth.NONE, Auth.BUYER
 _READ, _MANAGE, _ADMIN = Auth.READ, Auth.MANAGE, Auth.ADMIN
@@ -116,6 +117,7 @@ ROUTES = (
           status=201, body=c.ShipmentForm, sends=("Idempotency-Replayed",)),
     # Calls of pre-orders and of outbound webhooks stand here, in tables of their own.
     *PREORDER_ROUTES,
+    *WEBHOOK_ROUTES,
 
     Route("POST", _KEYS, keys.create_api_key, _ADMIN, w.NewApiKey,
           status=201, body=w.ApiKeyForm),

@@ -179,9 +179,7 @@ def _deps(
         probes={"redis": redis_answers, "postgres": schema_answers, "gate": gate_open},
         metrics=Metrics(),
         faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
-        webhooks=WebhookService(
-            pool, now_utc, allow_private=settings.mode == "development"
-        ),
+        webhooks=WebhookService(pool, now_utc, allow_private=settings.mode == "development"),
         now=now_utc,
     )
 
