@@ -33,7 +33,7 @@ from flashsale.settlement.queries import Connection, Pool
 _TAKEN = frozenset({Status.CAPTURED, Status.ALREADY})
 
 
-class _Told(NamedTuple):
+class Told(NamedTuple):
     """What Redis answered about a payment's order."""
 
     payment_id: str
@@ -59,7 +59,7 @@ class Applying:
         self._counters = counters
         bounds = {"batch_max": batch_max, "waiting_max": waiting_max}
         self._judging: Gather[str, Step] = Gather(self._judge_all, **bounds)
-        self._finishing: Gather[_Told, None] = Gather(self._finish_all, **bounds)
+        self._finishing: Gather[Told, None] = Gather(self._finish_all, **bounds)
 
     async def apply(self, payment_id: str) -> None:
         """Bring a payment's outcome to its order, from wherever that was left."""
@@ -75,7 +75,7 @@ class Applying:
             moved = await self._stock.decline(step.order)
         else:
             return
-        await self._finishing.submit(_Told(payment_id, step.order.id, captured, moved))
+        await self._finishing.submit(Told(payment_id, step.order.id, captured, moved))
 
     async def _judge_all(self, payment_ids: Sequence[str]) -> Sequence[Step]:
         async def write(connection: Connection) -> tuple[list[Step], _Changes]:
@@ -89,7 +89,7 @@ class Applying:
         changes.count(self._counters)
         return steps
 
-    async def _finish_all(self, told: Sequence[_Told]) -> Sequence[None]:
+    async def _finish_all(self, told: Sequence[Told]) -> Sequence[None]:
         async def write(connection: Connection) -> _Changes:
             changes = await _Changes.read(connection, {each.order_id for each in told})
             for each in told:
@@ -147,7 +147,7 @@ class _Changes:
             self.refuse(payment, step.cause, step.note)
         return step._replace(order=order, payment=payment)
 
-    def finish(self, told: _Told) -> None:
+    def finish(self, told: Told) -> None:
         """Write down what Redis answered; a twin of ours may have been answered otherwise."""
         payment = self.payments[told.order_id][told.payment_id]
         status, hold = told.moved

@@ -40,6 +40,7 @@ from flashsale.payments.service import PaymentDesk
 from flashsale.payments.stock import Stock
 from flashsale.payments.sweep import Sweep
 from flashsale.payments.values import Begun, MoneyCounters, PaymentView, Taken
+from flashsale.reservation.keys import lane_keys
 from flashsale.reservation.replies import Request
 from flashsale.sales.queries import find_sale
 from flashsale.sales.values import SaleFacts
@@ -187,6 +188,21 @@ class Till:
                     await self.settle()
                     return
                 await asyncio.sleep(0.002)
+
+    async def run_out(self, sale: SaleFacts, order: str) -> None:
+        """Its hold, and its checkout, have had their time; nobody has looked yet."""
+        keys, name = lane_keys(sale.id, 0), order[12:]
+        record = (await self.shop.redis.hget(keys.holds, name)).split(":")
+        record[4] = "1000"
+        await self.shop.redis.hset(keys.holds, name, ":".join(record))
+        await self.shop.redis.zadd(keys.deadlines, {name: 1000})
+
+    async def expire(self, sale: SaleFacts, order: str) -> None:
+        """End an order as the timekeeper does once its time is up."""
+        await self.run_out(sale, order)
+        assert (await self.shop.store.expire_due(sale.id, 0, sale.epoch, 10)).count == 1
+        await self.settle()
+        assert await self.state(order) is OrderState.EXPIRED
 
     async def state(self, order: str) -> OrderState:
         return OrderState(await self.pool.fetchval("SELECT state FROM orders WHERE id = $1", order))
