@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from tests.preorders.yard import Yard, furnish
+from tests.web.house import House, open_house
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ async def yard(schema, new_database) -> AsyncIterator[Yard]:
     ):
         await furnish(pool)
         yield Yard(pool)
+
+
+@pytest.fixture
+async def house(schema, new_database, redis_db, redis_url) -> AsyncIterator[House]:
+    async with new_database(template=schema) as dsn, open_house(dsn, redis_url) as opened:
+        yield opened

@@ -28,6 +28,7 @@ from flashsale.payments.refunds import Refunds
 from flashsale.payments.service import PaymentDesk
 from flashsale.payments.stock import Stock
 from flashsale.payments.values import MoneyCounters
+from flashsale.preorders.service import PreorderService
 from flashsale.web.deps import MoneyDesks
 from tests.sales.shop import Shop
 from tests.sandbox.house import NEW_SECRET, SECRET, open_house
@@ -70,7 +71,14 @@ def _till(shop: Shop, desk: OrderDesk, sandbox: Sandbox) -> Till:
         desk=PaymentDesk(shop.pool, shop.store, opening, "sandbox", clock, checkout_ms=CHECKOUT_MS),
         intake=intake,
         refunds=Refunds(shop.pool),
-        cancelling=Cancelling(shop.pool, desk, stock, giving, clock),
+        cancelling=Cancelling(
+            shop.pool,
+            desk,
+            stock,
+            giving,
+            clock,
+            free_cancel=PreorderService(shop.pool, clock).may_cancel_freely,
+        ),
         fulfilment=Fulfilment(shop.pool),
         providers=providers,
     )
