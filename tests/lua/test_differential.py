@@ -25,7 +25,7 @@ GIVEN_SEED = os.environ.get("FLASHSALE_TEST_SEED")
 #: New dice for every run; workers that share a run have to agree on the names of its tests.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(8)
 SEEDS = [int(GIVEN_SEED)] if GIVEN_SEED else [2012, 2013, crc32(RUN.encode())]
-LANES, STEPS = 6, 300
+LANES, STEPS = 6, 400
 BUYERS = [f"buyer:{number}" for number in range(12)]
 ITEMS = 3
 #: By script: the letters of the orders it is for, and what stands behind order and buyer.
@@ -90,7 +90,7 @@ class Run:
     async def step(self) -> tuple[str, tuple[Any, ...], tuple[Any, ...]]:
         """A script, its arguments, and the same for the model."""
         dice, epoch = self.dice, self.epoch()
-        weights = {"reserve": 30, "release": 12, "expire_due": 12, "add_supply": 8, "open_sale": 6}
+        weights = {"reserve": 45, "release": 12, "expire_due": 12, "add_supply": 8, "open_sale": 9}
         weights |= {"pause": 6, "cancel_holds": 2, "close_sale": 0.2, "add_item": 0.5}
         weights |= {"pay": 15, "decline": 10, "capture": 14, "return_units": 6, "change_item": 9}
         script = dice.choices(list(weights), list(weights.values()))[0]
