@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,11 +23,13 @@ from flashsale.clients import lane_inspector, postgres_pool
 from flashsale.config import plain
 from flashsale.embedded.credentials import Credentials
 from flashsale.payments.provider import Provider, ProviderError
+from flashsale.preorders.verify import verify_preorder
 from flashsale.reconciliation.audit import audit as run_audit
 from flashsale.reconciliation.doctor import examine, render_findings
 from flashsale.reconciliation.errors import NoStatementError
 from flashsale.reconciliation.installation import audit_installation
 from flashsale.reconciliation.money_statement import Line, Statement
+from flashsale.reconciliation.queries import Pool
 from flashsale.reconciliation.report import AuditReport, render, to_json
 from flashsale.settlement.migrate import migrate as run_migrations
 from flashsale.web.openapi import document
@@ -81,6 +84,7 @@ def audit(
     async def work() -> tuple[list[AuditReport], AuditReport | None]:
         async with lane_inspector(settings) as inspector, postgres_pool(settings, 4) as pool:
             sales = await run_audit(pool, inspector, sale, retired_whole=whole)
+            sales = [await _with_queues(pool, each) for each in sales]
             if sale is not None:
                 return sales, None
             async with payment_provider(settings) as provider:
@@ -97,6 +101,12 @@ def audit(
     else:
         Console().print(render(sales), *([render([installation])] if installation else []))
     return int(not holds)
+
+
+async def _with_queues(pool: Pool, report: AuditReport) -> AuditReport:
+    """With what the queues of a pre-order say; nothing is added to any other sale."""
+    found = await verify_preorder(pool, report.sale_id or "")
+    return dataclasses.replace(report, checks=(*report.checks, *found))
 
 
 def _statement(provider: Provider | None) -> Statement | None:

@@ -66,3 +66,17 @@ async def test_a_retired_sale_is_looked_at_whole_where_it_is_named_or_all_are(sh
     code, found = await audit(variables, till.sale)
     assert code == 1
     assert "installation" not in found
+
+
+async def test_the_queues_of_a_preorder_are_checked_too(shop):
+    till, variables = shop
+    await till.run("INSERT INTO preorder_queues (sale_id, item, step) VALUES ($1, 0, 1)", till.sale)
+    await till.run(
+        "INSERT INTO lots (id, sale_id, item, quantity, free, reason, step)"
+        " VALUES ('lot', $1, 0, 5, 4, 'ship', 1)",
+        till.sale,
+    )
+    code, found = await audit(variables, till.sale)
+    assert code == 1
+    broken = [check for check in found["sales"][0]["checks"] if not check["holds"]]
+    assert [(check["left"], check["right"], check["detail"]) for check in broken] == [(4, 5, "lot")]
