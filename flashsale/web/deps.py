@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
 from aiohttp import web
 
@@ -62,7 +61,7 @@ class WebDeps:
     buyer_keys: BuyerKeys
     audit_log: AuditLog
     desk: OrderDesk
-    money: MoneyDesks = cast("MoneyDesks", None)  # noqa: RUF009 - until every process has desks
+    money: MoneyDesks
     preorders: PreorderDesks
     webhooks: WebhookService
     sales: SaleService

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from flashsale.domain.identity import split_order_id
+from flashsale.domain.identity import SALE_ID_LENGTH
 from flashsale.orders.values import Refusal
 from flashsale.payments.values import Imported, LineRefusal
 from flashsale.sales.errors import UnknownSaleError, ValidationFailedError
@@ -18,7 +18,7 @@ from flashsale.web.body import read_bytes, read_model
 from flashsale.web.deps import DEPS
 from flashsale.web.errors import KINDS, Problem, ProblemError, invalid, problem_of_sale, refuse
 from flashsale.web.idempotency import idempotency_key
-from flashsale.web.inputs import sale_in_path
+from flashsale.web.inputs import order_in_path, sale_in_path
 from flashsale.web.render import json_response
 from flashsale.web.schemas_money import RefundForm, ShipmentForm
 from flashsale.web.shipments_csv import CSV_MAX_BYTES, ERRORS_MAX, parse_shipments
@@ -102,12 +102,10 @@ def _lines_refused(refusals: Sequence[LineRefusal]) -> ProblemError:
 
 async def _own_order(request: web.Request) -> tuple[SaleFacts, OrderRow]:
     """The order of the path with its sale, where both are the merchant's."""
-    deps, order_id = request.app[DEPS], request.match_info["order"]
-    parts = split_order_id(order_id)
-    if parts is None:
-        raise refuse("unknown_order")
+    deps, order_id = request.app[DEPS], order_in_path(request)
     try:
-        sale = await deps.sales.get(request[API_KEY].merchant_id, parts[0])
+        sale_id = order_id[:SALE_ID_LENGTH]
+        sale = await deps.sales.get(request[API_KEY].merchant_id, sale_id)
     except UnknownSaleError:
         raise refuse("unknown_order") from None
     row = await deps.ledger.find_order(order_id)

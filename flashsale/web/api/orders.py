@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from flashsale.domain.orders import OrderState
+from flashsale.domain.sales import SaleKind
 from flashsale.orders.values import OrderView, Refusal
 from flashsale.web import render, render_money
 from flashsale.web.auth import BUYER
@@ -53,29 +54,27 @@ async def _detail(deps: WebDeps, view: OrderView) -> dict[str, Any]:
     """The order with its money and its way; one that is not settled has neither."""
     listing = await deps.desk.board.listing(view.sale_id)
     item = listing.items.get(view.sku) if listing else None
-    settled = view.state is not OrderState.RESERVED and deps.money is not None
+    ships_at_ms = None if item is None else item.ships_at_ms
+    settled = view.state is not OrderState.RESERVED
     payments = await deps.money.desk.of_order(view.id) if settled else []
-    sent = None
+    sent = promise = None
     if view.state is OrderState.FULFILLED:
         sent = await deps.money.fulfilment.shipment_of(view.id)
-    promise = None
-    if settled and listing is not None and listing.facts.preorder is not None:
+    if payments and listing and listing.facts.kind is SaleKind.PREORDER:
         promise = await deps.preorders.service.promise_of(view.id)
-    ships_at_ms = None if item is None else item.ships_at_ms
     return render_money.order_detail(
         view,
         payments,
         sent,
         ships_at_ms=ships_at_ms if promise is None else promise.ships_at_ms,
-        balance_due_at_ms=None if promise is None else promise.balance_due_at_ms,
+        balance_due_at_ms=promise and promise.balance_due_at_ms,
     )
 
 
 async def cancel_order(request: web.Request) -> web.Response:
     """Give an order's units back; where it is paid and the sale allows it, its money too."""
     deps = request.app[DEPS]
-    cancelling = deps.money.cancelling if deps.money is not None else deps.desk
-    answer = await cancelling.cancel(request[BUYER], request.match_info["order"])
+    answer = await deps.money.cancelling.cancel(request[BUYER], request.match_info["order"])
     if isinstance(answer, Refusal):
         raise ProblemError(render.refusal(answer, deps.now_ms()))
     return json_response(render.order(answer))

@@ -14,6 +14,7 @@ from flashsale.web import render, render_money
 from flashsale.web.auth import BUYER
 from flashsale.web.deps import DEPS
 from flashsale.web.errors import ProblemError, refuse
+from flashsale.web.inputs import order_in_path
 from flashsale.web.render import json_response
 
 #: Rests while an order placed a moment ago is settled; a second in all, then the buyer asks again.
@@ -22,7 +23,7 @@ RESTS_SECONDS = (0.02, 0.04, 0.08, 0.16, 0.3, 0.4)
 
 async def begin_payment(request: web.Request) -> web.Response:
     """Begin to pay what is due of an order; a retry meets the same payment until it is over."""
-    deps, order_id = request.app[DEPS], request.match_info["order"]
+    deps, order_id = request.app[DEPS], order_in_path(request)
     answer = await _begin(deps.money.desk, request[BUYER], order_id)
     if isinstance(answer, Refusal):
         raise ProblemError(render.refusal(answer, deps.now_ms()))
@@ -45,7 +46,7 @@ async def _begin(desk: PaymentDesk, buyer: Buyer, order_id: str) -> Begun | Refu
 async def list_payments(request: web.Request) -> web.Response:
     """All payments of one of my orders, oldest first."""
     desk = request.app[DEPS].money.desk
-    payments = await desk.list(request[BUYER], request.match_info["order"])
+    payments = await desk.list(request[BUYER], order_in_path(request))
     if payments is None:
         raise refuse("unknown_order")
     items = [render_money.payment(each) for each in payments]
