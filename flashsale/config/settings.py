@@ -119,6 +119,13 @@ class PaymentSettings(_Section):
     postgres_connections_max: Positive
 
 
+class WebhookSettings(_Section):
+    """What merchants are told of, at addresses of theirs."""
+
+    keep_days: Annotated[int, Field(gt=3)]
+    endpoints_max: Positive
+
+
 class Settings(_Section):
     """Everything that can be set; `config/default.toml` explains each."""
 
@@ -137,6 +144,7 @@ class Settings(_Section):
     timekeeper: TimekeeperSettings
     merchant: MerchantSettings
     payments: PaymentSettings
+    webhooks: WebhookSettings
 
 
 def words(secret: SecretStr | None) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ async def dispatch(settings: Settings) -> None:
             pool,
             now_utc,
             allow_private=settings.mode == "development",
+            keep_days=settings.webhooks.keep_days,
             on_trouble=lambda line: _LOG.warning("webhook_trouble", error=line),
         )
         metrics = DispatchMetrics(

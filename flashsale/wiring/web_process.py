@@ -179,7 +179,12 @@ def _deps(
         probes={"redis": redis_answers, "postgres": schema_answers, "gate": gate_open},
         metrics=Metrics(),
         faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
-        webhooks=WebhookService(pool, now_utc, allow_private=settings.mode == "development"),
+        webhooks=WebhookService(
+            pool,
+            now_utc,
+            allow_private=settings.mode == "development",
+            endpoints_max=settings.webhooks.endpoints_max,
+        ),
         now=now_utc,
     )
 
