@@ -48,11 +48,11 @@ EFFECTS = {Status.CAPTURED, Status.RELEASED, Status.RETURNED, Status.DECLINED, S
 async def opened(stores: list[ReservationStore], *before: Act, terms: Terms = TERMS) -> list[str]:
     """Orders of one unit each, a buyer each, brought as far as `before` says."""
     await stores[0].open_sale(*LANE, terms, [UNITS])
-    orders = [f"order-{number}" for number in range(ORDERS)]
-    await stores[0].reserve(*LANE, [Request(order, f"of {order}", 0, 1) for order in orders])
     for one in (CAPTURE, CANCEL, REFUND):  # a script that is not known yet would always come second
         assert (await one(stores[0], "nobody's", "nobody")).status is Status.UNKNOWN_ORDER
     assert (await stores[0].expire_due(*LANE, 1)).count == 0
+    orders = [f"order-{number}" for number in range(ORDERS)]
+    await stores[0].reserve(*LANE, [Request(order, f"of {order}", 0, 1) for order in orders])
     for step in before:
         for order in orders:
             assert (await step(stores[0], order, f"of {order}")).status in EFFECTS
