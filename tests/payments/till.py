@@ -114,6 +114,7 @@ class Till:
     sandbox_url: str
     broken: list[Parts] = field(default_factory=list)
     callbacks: int = 0
+    heard_until: str | None = None
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -172,9 +173,14 @@ class Till:
 
     async def unheard(self) -> set[str]:
         """Movements of the sandbox' statement that are not in the ledger."""
-        said = {line.event_id async for line in self.parts.provider.statement(None)}
-        known = await self.pool.fetch("SELECT event_id FROM ledger_entries")
-        return said - {row["event_id"] for row in known}
+        said = [line.event_id async for line in self.parts.provider.statement(self.heard_until)]
+        known = await self.pool.fetch(
+            "SELECT event_id FROM ledger_entries WHERE event_id = ANY ($1)", said
+        )
+        left = set(said) - {row["event_id"] for row in known}
+        if said and not left:
+            self.heard_until = said[-1]
+        return left
 
     async def calm(self) -> None:
         """Everything done that is to be done, wherever it stands."""
