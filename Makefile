@@ -5,7 +5,7 @@ STAMP := .venv/.stamp
 # Tests mostly wait; each worker has servers of its own, but given ones cannot be shared.
 WORKERS := -n 3 --dist loadfile
 
-.PHONY: setup demo up test check format bench loadtest clean
+.PHONY: setup demo up test check format bench loadtest campaign clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,9 @@ bench: setup
 
 loadtest: setup
 	@$(BIN)/flashsale loadtest $(or $(PROFILE),launch-150k) $(ARGS)
+
+campaign: setup
+	@$(BIN)/python -m loadtest.campaign $(ARGS)
 
 clean:
 	rm -rf .venv
