@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import itertools
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -24,6 +22,7 @@ from flashsale.access.keyring import Keyring
 from flashsale.access.merchant_keys import ApiKeys, BuyerKeys
 from flashsale.access.tokens import issue_buyer_token
 from flashsale.auditlog.log import AuditLog
+from flashsale.domain.orders import OrderState
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
 from flashsale.preorders.changes import ItemChanges
@@ -41,62 +40,14 @@ from flashsale.web.hot import HotRoutes
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
 from flashsale.web.quick import QuickRoutes
-from flashsale.web.routes import ROUTES
-from flashsale.web.schemas import ProblemView
 from flashsale.web.server import serving
 from flashsale.webhooks.service import WebhookService
 from tests.sales.shop import Shop, body, open_shop
+from tests.web.reply import Reply, hold_to_document
 from tests.web.till import Till, callback, open_till, signed
 
 SECRET = b"s" * 32
 _numbers = itertools.count(1)
-
-
-class Reply(NamedTuple):
-    """An answer, its body read."""
-
-    status: int
-    headers: Mapping[str, str]
-    text: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-    @property
-    def code(self) -> str:
-        assert self.headers["Content-Type"] == "application/problem+json", self.text
-        problem = self.json
-        assert set(problem) >= {"type", "title", "status", "code", "detail"}
-        assert problem["status"] == self.status
-        return problem["code"]
-
-    @property
-    def pointers(self) -> list[str]:
-        return [error["pointer"] for error in self.json["errors"]]
-
-
-def hold_to_document(method: str, path: str, reply: Reply) -> None:
-    """Every answer that any test sees must be one that the OpenAPI document announces."""
-    bare = path.partition("?")[0]
-    called = [each for each in ROUTES if each.method == method]
-    route = next((each for each in called if re.fullmatch(_pattern(each.path), bare)), None)
-    if route is None:
-        return
-    if reply.headers.get("Content-Type") == "application/problem+json":
-        assert reply.code in {*route.codes(), "internal"}, f"{reply.code} is not announced"
-        ProblemView.model_validate_json(reply.text, extra="allow")
-    elif reply.status != 304:
-        models = {route.status: route.answer, **route.others}
-        assert reply.status in models
-        model = models[reply.status]
-        if model is not None:
-            model.model_validate_json(reply.text, extra="forbid")
-
-
-@functools.cache
-def _pattern(path: str) -> str:
-    return re.sub(r"\{\w+\}", "[^/]+", path)
 
 
 @dataclass(frozen=True)
@@ -221,6 +172,15 @@ class House:
         assert (await self.tell(callback("captured", begun.json))).status == 200
         await self.dispatch()
         return order
+
+    async def stand(self, state: OrderState, **sale: Any) -> tuple[str, str]:
+        """An order that Postgres has in a state, and its buyer; what led there is no matter."""
+        buyer = self.buyer()
+        order = await self.buy(await self.sale(**sale), buyer)
+        await self.shop.pool.execute(
+            "UPDATE orders SET state = $2, version = 99 WHERE id = $1", order, state.value
+        )
+        return order, buyer
 
     async def read(self, order: str, buyer: str) -> Any:
         """An order as its buyer reads it."""

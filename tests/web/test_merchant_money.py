@@ -31,15 +31,6 @@ async def ship(house: House, order: str, **changes) -> Reply:
     return await house.manage("POST", f"/orders/{order}/shipment", SENT | changes)
 
 
-async def stand(house: House, state: OrderState) -> str:
-    """An order that Postgres has in a state; what led there is of no matter."""
-    order = await house.buy(await house.sale(), house.buyer())
-    await house.shop.pool.execute(
-        "UPDATE orders SET state = $2, version = 99 WHERE id = $1", order, state.value
-    )
-    return order
-
-
 async def state_of(house: House, order: str) -> str:
     return str((await house.manage("GET", f"/orders/{order}")).json["state"])
 
@@ -142,7 +133,7 @@ async def test_a_refund_needs_its_key(house: House, key, code: str) -> None:
     [each for each in STATES if not transition(each, _A.REFUND) and each is not _S.FULFILLED],
 )
 async def test_what_has_no_money_gives_none_back(house: House, state: OrderState) -> None:
-    order = await stand(house, state)
+    order, _ = await house.stand(state)
     reply = await refund(house, order)
     assert (reply.status, reply.code) == (409, "order_not_refundable")
     assert await state_of(house, order) == state.value
@@ -150,7 +141,7 @@ async def test_what_has_no_money_gives_none_back(house: House, state: OrderState
 
 @pytest.mark.parametrize("state", [each for each in STATES if not transition(each, _A.FULFIL)])
 async def test_only_what_is_paid_is_shipped(house: House, state: OrderState) -> None:
-    order = await stand(house, state)
+    order, _ = await house.stand(state)
     reply = await ship(house, order)
     assert (reply.status, reply.code) == (409, "order_not_shippable")
     assert await state_of(house, order) == state.value

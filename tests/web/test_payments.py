@@ -7,30 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flashsale.domain.orders import TRANSITIONS, OrderAction, OrderState, transition
+from flashsale.domain.orders import TRANSITIONS, OrderAction, OrderState
 from flashsale.web.api import payments as calls
 from tests.sales.shop import item
-from tests.web.house import House, Reply
+from tests.web.house import House
 from tests.web.till import callback
 
 DEPOSIT = {"amount": 100, "currency": "CNY"}
 PRICE = {"amount": 199900, "currency": "CNY"}
 NOTHING = {"amount": 0, "currency": "CNY"}
 _S, _A = OrderState, OrderAction
-
-
-async def cancel(house: House, order: str, buyer: str) -> Reply:
-    return await house.call("POST", f"/v1/orders/{order}/cancel", bearer=house.token(buyer))
-
-
-async def stand(house: House, state: OrderState, **sale) -> tuple[str, str]:
-    """An order, with its buyer, that Postgres has in a state; what led there is of no matter."""
-    buyer = house.buyer()
-    order = await house.buy(await house.sale(**sale), buyer)
-    await house.shop.pool.execute(
-        "UPDATE orders SET state = $2, version = 99 WHERE id = $1", order, state.value
-    )
-    return order, buyer
 
 
 async def test_an_order_is_paid_at_the_provider(house: House) -> None:
@@ -146,7 +132,7 @@ STATES = sorted(set(_S) - {_S.RESERVED})
 
 @pytest.mark.parametrize("state", sorted(set(STATES) - PAYABLE))
 async def test_what_no_payment_leads_out_of_takes_none(house: House, state: OrderState) -> None:
-    order, buyer = await stand(house, state)
+    order, buyer = await house.stand(state)
     reply = await house.pay(order, buyer)
     assert (reply.status, reply.code) == PAYING[state]
     begun = await house.shop.pool.fetchval(
@@ -159,106 +145,11 @@ def test_the_states_that_take_no_payment_are_all_told_apart() -> None:
     assert set(PAYING) == set(STATES) - PAYABLE
 
 
-def _ends_unpaid(state: OrderState) -> bool:
-    return transition(state, _A.CANCEL) is not None
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        state
-        for state in STATES
-        if not _ends_unpaid(state)
-        and transition(state, _A.REFUND) is None
-        and state not in {_S.CANCELLED, _S.REFUNDED}
-    ],
-)
-async def test_what_cannot_be_cancelled_stays(house: House, state: OrderState) -> None:
-    order, buyer = await stand(house, state)
-    reply = await cancel(house, order, buyer)
-    expired = state is _S.EXPIRED
-    code = (410, "hold_expired") if expired else (409, "order_not_cancellable")
-    assert (reply.status, reply.code) == code
-    assert (await house.read(order, buyer))["state"] == state.value
-
-
-@pytest.mark.parametrize("state", [_S.ALLOCATED, _S.BALANCE_DUE])
-async def test_what_was_allocated_is_the_buyers_to_pay_for(house: House, state: OrderState) -> None:
-    order, buyer = await stand(house, state, kind="preorder", items=[item(deposit=DEPOSIT)])
-    reply = await cancel(house, order, buyer)
-    assert (reply.status, reply.code) == (409, "order_not_cancellable")
-    assert (await house.read(order, buyer))["state"] == state.value
-
-
-async def test_a_paid_order_is_cancelled_as_the_sale_has_promised(house: House) -> None:
-    sale, buyer = await house.sale(), house.buyer()
-    order = await house.paid(sale, buyer)
-    answers = await asyncio.gather(*(cancel(house, order, buyer) for _ in range(3)))
-    assert {each.status for each in answers} == {200}, [each.text for each in answers]
-    await house.dispatch()
-    gone = await house.read(order, buyer)
-    assert (gone["state"], gone["amount_due"]) == ("refunded", NOTHING)
-    asked = await house.shop.pool.fetch("SELECT amount FROM refunds WHERE order_id = $1", order)
-    assert [row["amount"] for row in asked] == [199900]
-    stock = (await house.manage("GET", f"/sales/{sale}")).json["items"][0]["stock"]
-    assert (stock["available"], stock["sold"]) == (10, 0)
-
-
-async def test_a_paid_order_stays_where_the_sale_says_so(house: House) -> None:
-    buyer = house.buyer()
-    order = await house.paid(await house.sale(cancellation={"paid": "refused"}), buyer)
-    reply = await cancel(house, order, buyer)
-    assert (reply.status, reply.code) == (409, "order_not_cancellable")
-    assert (await house.read(order, buyer))["state"] == "paid"
-
-
-async def test_after_its_minutes_a_paid_order_stays(house: House) -> None:
-    sale, buyer = await house.sale(cancellation={"paid": "refund", "within_minutes": 30}), "minutes"
-    order = await house.paid(sale, buyer)
-    await house.shop.pool.execute(
-        "UPDATE payments SET captured_at = captured_at - interval '31 minutes' WHERE order_id = $1",
-        order,
-    )
-    reply = await cancel(house, order, buyer)
-    assert (reply.status, reply.code) == (409, "order_not_cancellable")
-
-
-async def test_an_order_that_is_closing_takes_nothing_else(house: House) -> None:
-    buyer = house.buyer()
-    order = await house.paid(await house.sale(), buyer)
-    await house.shop.pool.execute("UPDATE orders SET closing = 'changing' WHERE id = $1", order)
-    reply = await cancel(house, order, buyer)
-    assert (reply.status, reply.code) == (409, "order_closing")
-    assert int(reply.headers["Retry-After"]) > 0
-
-
 async def test_an_order_that_is_closing_takes_no_money(house: House) -> None:
-    order, buyer = await stand(
-        house, _S.BALANCE_DUE, kind="preorder", items=[item(deposit=DEPOSIT)]
-    )
+    order, buyer = await house.stand(_S.BALANCE_DUE, kind="preorder", items=[item(deposit=DEPOSIT)])
     await house.shop.pool.execute("UPDATE orders SET closing = 'forfeited' WHERE id = $1", order)
     reply = await house.pay(order, buyer)
     assert (reply.status, reply.code) == (409, "order_closing")
-
-
-async def test_a_buyer_who_cancels_while_paying_gets_late_money_back(house: House) -> None:
-    sale, buyer = await house.sale(), house.buyer()
-    order = await house.buy(sale, buyer)
-    payment = (await house.pay(order, buyer)).json
-    await house.settle()
-    assert (await house.read(order, buyer))["state"] == "paying"
-    gone = await cancel(house, order, buyer)
-    assert (gone.status, gone.json["state"]) == (200, "cancelled")
-    assert (await house.tell(callback("captured", payment))).status == 200
-    for _ in range(2):
-        await house.dispatch()
-    shown = await house.read(order, buyer)
-    assert shown["state"] == "cancelled"
-    (late,) = shown["payments"]
-    assert late["captured"] == PRICE
-    assert late["note"]
-    asked = await house.shop.pool.fetch("SELECT cause FROM refunds WHERE order_id = $1", order)
-    assert [row["cause"] for row in asked] == ["late"]
 
 
 async def test_declined_and_paid_at_the_second_try(house: House) -> None:
