@@ -12,8 +12,9 @@ from flashsale.domain.sales import SALE_TRANSITIONS, SaleState
 from flashsale.settlement.settler import Settler
 from flashsale.stream.reader import Delivery
 from flashsale.webhooks.announce import announce
-from flashsale.webhooks.values import EVENT_TYPES
+from flashsale.webhooks.values import EVENT_TYPES, TEST_TYPE
 from tests.settlement.conftest import Lane
+from tests.tidy.sources import ROOT
 from tests.webhooks.conftest import SALE, Office, Receiver
 
 QUIET = {OrderState.CONFIRMED, OrderState.PAYING}
@@ -209,3 +210,41 @@ async def test_announcing_joins_the_callers_transaction(office: Office, receiver
         "sale_id": SALE,
         "due_at": "2026-01-01T00:00:00.000Z",
     }
+
+
+@pytest.mark.parametrize("cause", ["late", "duplicate", "merchant"])
+async def test_money_that_goes_back_by_itself_is_told(
+    office: Office, receiver: Receiver, cause: str
+) -> None:
+    order = await office.order("x", "expired")
+    await office.endpoint(receiver)
+    await office.pool.execute(
+        """INSERT INTO payments (id, order_id, sale_id, merchant_id, purpose, attempt, provider,
+            amount, currency, captured, refunding, expires_at)
+            VALUES ('pay', $1, $2, 'm', 'full', 1, 'none', 1000, 'CNY', 1000, 1000, now())""",
+        order,
+        SALE,
+    )
+    await office.pool.execute(
+        """INSERT INTO refunds (id, payment_id, order_id, amount, currency, cause)
+            VALUES ('back', 'pay', $1, 1000, 'CNY', $2)""",
+        order,
+        cause,
+    )
+    told = f"payment.{cause}_refunded"
+    assert await office.types() == ([] if cause == "merchant" else [told])
+    assert (told in EVENT_TYPES) is (cause != "merchant")
+    await office.deliveries().deliver_due()
+    for each in receiver.told:
+        assert each.json["data"] == {
+            "order_id": order,
+            "sale_id": SALE,
+            "payment_id": "pay",
+            "refund_id": "back",
+            "amount": {"amount": 1000, "currency": "CNY"},
+        }
+
+
+def test_the_page_for_receivers_names_every_type() -> None:
+    page = (ROOT / "docs" / "webhooks.md").read_text()
+    assert {name for name in (*EVENT_TYPES, TEST_TYPE) if f"`{name}`" not in page} == set()

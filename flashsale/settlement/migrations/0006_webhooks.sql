@@ -189,3 +189,19 @@ END $$;
 CREATE TRIGGER webhooks_of_sales AFTER UPDATE OF state ON sales
     FOR EACH ROW WHEN (NEW.state <> OLD.state)
     EXECUTE FUNCTION tell_of_sale();
+
+-- Money that came too late, or twice, and goes back by itself: no state of the order shows it.
+CREATE FUNCTION tell_of_money_sent_back() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM announce_event(
+        p.merchant_id, 'payment.' || NEW.cause || '_refunded', p.sale_id, NEW.order_id,
+        json_build_object(
+            'order_id', NEW.order_id, 'sale_id', p.sale_id, 'payment_id', p.id,
+            'refund_id', NEW.id,
+            'amount', json_build_object('amount', NEW.amount, 'currency', NEW.currency)))
+    FROM payments AS p WHERE p.id = NEW.payment_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER webhooks_of_money_sent_back AFTER INSERT ON refunds
+    FOR EACH ROW WHEN (NEW.cause IN ('late', 'duplicate'))
+    EXECUTE FUNCTION tell_of_money_sent_back();
