@@ -48,10 +48,16 @@ def settings_for(data_dir: Path | None) -> Settings:
         return load_settings()
     known = Credentials.load(data_dir)
     servers = {"FLASHSALE_REDIS_URL": known.redis_url, "FLASHSALE_POSTGRES_DSN": known.postgres_dsn}
+    settings = load_settings({**os.environ, **servers})
     place = load_play_money(data_dir) if known.sandbox_url else None
-    return load_settings(
-        {**os.environ, **servers, **({} if place is None else place.environment())}
-    )
+    if place is None or not takes_play_money(settings):
+        return settings
+    return load_settings({**os.environ, **servers, **place.environment()})
+
+
+def takes_play_money(settings: Settings) -> bool:
+    """Whether the sandbox beside a bundled engine is to be its provider: nobody chose another."""
+    return settings.payments.provider == "none" and settings.mode != "production"
 
 
 def run(work: Coroutine[Any, Any, _Result], data_dir: Path | None = None) -> _Result:

@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from flashsale import wiring
-from flashsale.cli.common import DataDir, Host, Port, WebProcesses, serve, settings_for
+from flashsale.cli.common import (
+    DataDir,
+    Host,
+    Port,
+    WebProcesses,
+    serve,
+    settings_for,
+    takes_play_money,
+)
 from flashsale.clients import StartError, postgres_pool, redis_client
 from flashsale.config import Settings, load_settings, plain
 from flashsale.logs import configure_logs
@@ -47,7 +55,7 @@ def up(
             redis_url=plain(settings.redis_url),
             postgres_dsn=plain(settings.postgres_dsn),
             durability=settings.durability,
-            play_money=settings.payments.provider == "none" and settings.mode != "production",
+            play_money=takes_play_money(settings),
             stop_seconds_max=settings.web.stop_seconds_max,
         ) as started:
             typer.echo(f"ready {started.credentials.base_url}")
