@@ -123,13 +123,16 @@ class Till:
     def buyer(self, name: str | None = None) -> Buyer:
         return Buyer(self.shop.merchant, name or f"buyer-{next(_numbers)}")
 
-    async def order(self, sale: SaleFacts, buyer: Buyer, quantity: int = 1, item: int = 0) -> str:
-        """A settled order."""
+    async def order(
+        self, sale: SaleFacts, buyer: Buyer, quantity: int = 1, *, settled: bool = True
+    ) -> str:
+        """An order, settled unless that is still to come."""
         name = order_hash(ORDER_SECRET, sale.id, buyer.subject, str(next(_numbers)))
-        request = Request(name, buyer.subject, item, quantity)
+        request = Request(name, buyer.subject, 0, quantity)
         (decision,) = await self.shop.store.reserve(sale.id, 0, sale.epoch, [request])
         assert decision.status is Status.RESERVED, decision
-        await self.settle()
+        if settled:
+            await self.settle()
         return sale.id + name
 
     async def settle(self) -> None:
