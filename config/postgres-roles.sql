@@ -1,7 +1,8 @@
 -- Three roles instead of one, for production: run this as a superuser in the engine's database,
 -- then `flashsale migrate` as flashsale_owner, then this again; after each later migration, again.
 --     psql -d flashsale -v ON_ERROR_STOP=1 -f config/postgres-roles.sql
--- Passwords are yours to set: ALTER ROLE flashsale_app PASSWORD '…'; a test runs the engine as these.
+-- Passwords are yours to set: ALTER ROLE flashsale_app PASSWORD '…'. A test runs the engine as
+-- these.
 --
 -- flashsale_owner     owns the tables: migrations only
 -- flashsale_app       web, settle, timekeeper, dispatch and the commands: rows, and never a table
@@ -33,7 +34,7 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO flashsale_app;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM flashsale_readonly;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO flashsale_readonly;
 
--- What of that is taken back. Tables that a later migration brings are skipped until they are there.
+-- What of that is taken back. Tables that a migration has yet to bring are skipped.
 DO $$
 DECLARE
     secret record;
@@ -55,13 +56,13 @@ BEGIN
             EXECUTE format('REVOKE DELETE ON %I FROM flashsale_app', name);
         END IF;
     END LOOP;
-    -- What a provider told us stays as it came: only what it belongs to and how far it got is ours.
+    -- What a provider told us stays as it came: what it belongs to and how far it got is ours.
     IF to_regclass('ledger_entries') IS NOT NULL THEN
         REVOKE UPDATE ON ledger_entries FROM flashsale_app;
         GRANT UPDATE (payment_id, refund_id, order_id, sale_id, state, note)
             ON ledger_entries TO flashsale_app;
     END IF;
-    -- Who only looks has no use for what signs, opens or is shown to buyers alone: of these tables
+    -- Who only looks has no use for what signs, opens or is for buyers alone: of these tables
     -- all columns but the secret ones.
     FOR secret IN
         SELECT * FROM (VALUES
