@@ -62,16 +62,19 @@ SELECT id, order_id FROM payments WHERE id = ANY ($1::text[]);
 -- New payments; the unique index refuses a second unapplied one of an order.
 INSERT INTO payments (
     id, order_id, sale_id, merchant_id, purpose, attempt, provider, saved, automatic, amount,
-    currency, expires_at
+    currency, expires_at, created_at
 )
 SELECT c.id, c.order_id, c.sale_id, c.merchant_id, c.purpose, c.attempt, c.provider, c.saved,
-    c.automatic, c.amount, c.currency, timestamptz 'epoch' + c.expires_at_ms * interval '1 millisecond'
+    c.automatic, c.amount, c.currency,
+    timestamptz 'epoch' + c.expires_at_ms * interval '1 millisecond',
+    timestamptz 'epoch' + c.created_at_ms * interval '1 millisecond'
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::text[],
-    $8::boolean[], $9::boolean[], $10::bigint[], $11::text[], $12::bigint[]
+    $8::boolean[], $9::boolean[], $10::bigint[], $11::text[], $12::bigint[],
+    $13::bigint[]
 ) AS c (
     id, order_id, sale_id, merchant_id, purpose, attempt, provider, saved, automatic, amount,
-    currency, expires_at_ms
+    currency, expires_at_ms, created_at_ms
 );
 
 -- name: open_payments

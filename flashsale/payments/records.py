@@ -162,6 +162,7 @@ class NewPayment(NamedTuple):
     amount: int
     currency: str
     expires_at_ms: int
+    created_at_ms: int
 
 
 class NewRefund(NamedTuple):
