@@ -14,9 +14,10 @@ from flashsale.domain.orders import OrderAction, OrderState, transition
 from flashsale.domain.outcomes import Status
 from flashsale.domain.sales import SaleState
 from flashsale.orders.values import Refusal
+from flashsale.payments.outbox import NotYetError
 from flashsale.payments.queries_outbox import Wish, forget, wish
 from flashsale.preorders import queries_changes as queries
-from flashsale.preorders.queries import Pool, Transaction
+from flashsale.preorders.queries import Pool
 from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.queries import find_sale
@@ -27,6 +28,9 @@ from flashsale.settlement import direct
 CHANGE_ITEM = "change_item"
 #: The request that wished it answers it; the outbox does where that one does not come back.
 _LEFT_TO_THE_REQUEST_MS = 5_000
+#: Longer than any call of Redis lasts: what was asked has been answered by then, or never will be.
+_LEASE_MS = 15_000
+assert _LEFT_TO_THE_REQUEST_MS < _LEASE_MS
 
 _DONE = frozenset({Status.CHANGED, Status.ALREADY})
 _LOST = frozenset({Status.MISSING_LANE, Status.FOREIGN_EPOCH, Status.UNKNOWN_ORDER})
@@ -79,37 +83,44 @@ class ItemChanges:
         return sale if mine else None
 
     async def enact(self, order_id: str) -> None:
-        """Carry a wish out, or find that it was; the outbox' handler of CHANGE_ITEM."""
-        async with queries.enacting(self._pool, order_id) as session:
-            asked = await queries.asked(session, order_id)
-            if asked is None:
-                return
-            status = await self._tell(session, order_id, asked)
-            if status in _DONE:
-                await queries.grant(session, order_id)
-            else:
-                await queries.refuse(session, order_id, _CODES[status])
-            await forget(session, CHANGE_ITEM, [order_id])
+        """Carry a wish out, or find that it was; the outbox' handler of CHANGE_ITEM.
 
-    async def _tell(self, session: Transaction, order_id: str, asked: queries.Asked) -> Status:
+        Raises NotYetError while somebody else is at it. No connection is kept while Redis is
+        asked: that may itself have to look something up in Postgres.
+        """
+        asked = await queries.claim(self._pool, order_id, _LEASE_MS)
+        if asked is None:
+            if await queries.is_asked(self._pool, order_id):
+                raise NotYetError("somebody else asks Redis at this moment")
+            return
+        status = await self._tell(order_id, asked)
+        async with self._pool.acquire() as connection, connection.transaction():
+            if status in _DONE:
+                await queries.grant(connection, order_id, asked.fence)
+            else:
+                await queries.refuse(connection, order_id, asked.fence, _CODES[status])
+            await forget(connection, CHANGE_ITEM, [order_id])
+
+    async def _tell(self, order_id: str, asked: queries.Asked) -> Status:
         parts = split_order_id(order_id)
         assert parts is not None
-        sale_id, order = parts
-        sale = await find_sale(session, sale_id)
+        sale = await find_sale(self._pool, parts[0])
         assert sale is not None
         if not sale.retired:
             lane = lane_of(asked.buyer_id, sale.lanes)
             moved = await self._store.change_item(
-                sale.id, lane, sale.epoch, order, asked.buyer_id, asked.item
+                sale.id, lane, sale.epoch, parts[1], asked.buyer_id, asked.item
             )
             if moved.status not in _LOST:
                 return moved.status
-            fresh = await find_sale(session, sale_id)
+            fresh = await find_sale(self._pool, sale.id)
             if fresh is None or not fresh.retired:
                 raise LaneLostError(moved.status.value)
-        async with session.transaction():
-            result = await direct.apply(session, order_id, OrderAction.CHANGE_SKU, item=asked.item)
-            await queries.free(session, order_id)
+        async with self._pool.acquire() as connection, connection.transaction():
+            result = await direct.apply(
+                connection, order_id, OrderAction.CHANGE_SKU, item=asked.item
+            )
+            await queries.free(connection, order_id)
         return result.status
 
 

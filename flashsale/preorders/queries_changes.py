@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from flashsale.preorders.queries import Database, Pool, Transaction
+from flashsale.preorders.queries import Database, Transaction
 from flashsale.sql import load_queries
 
 SQL = load_queries(Path(__file__).with_name("queries_changes.sql"))
@@ -24,10 +22,11 @@ class Locked(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A wish that is still to be answered."""
+    """A wish that is ours to answer; `fence` tells us from whoever takes it after the lease."""
 
     item: int
     buyer_id: str
+    fence: int
 
 
 async def buyer_of(database: Database, order_id: str) -> str | None:
@@ -52,10 +51,15 @@ async def ask(connection: Transaction, order_id: str, item: int) -> None:
     await connection.execute(SQL["ask_change"], order_id, item)
 
 
-async def asked(database: Database, order_id: str) -> Asked | None:
-    """The wish that is still to be answered."""
-    row = await database.fetchrow(SQL["asked_change"], order_id)
+async def claim(database: Database, order_id: str, lease_ms: int) -> Asked | None:
+    """Take the wish that is to be answered; None where there is none, or another has it."""
+    row = await database.fetchrow(SQL["claim_change"], order_id, lease_ms)
     return None if row is None else Asked(*row)
+
+
+async def is_asked(database: Database, order_id: str) -> bool:
+    """Whether a wish is still to be answered."""
+    return bool(await database.fetchval(SQL["is_asked"], order_id))
 
 
 async def last_refusal(database: Database, order_id: str) -> str | None:
@@ -64,28 +68,16 @@ async def last_refusal(database: Database, order_id: str) -> str | None:
     return refusal
 
 
-async def grant(database: Database, order_id: str) -> None:
+async def grant(database: Database, order_id: str, fence: int) -> None:
     """The SKU is changed."""
-    await database.execute(SQL["grant_change"], order_id)
+    await database.execute(SQL["grant_change"], order_id, fence)
 
 
-async def refuse(database: Database, order_id: str, code: str) -> None:
+async def refuse(database: Database, order_id: str, fence: int, code: str) -> None:
     """Nothing was changed, and why."""
-    await database.execute(SQL["refuse_change"], order_id, code)
+    await database.execute(SQL["refuse_change"], order_id, fence, code)
 
 
 async def free(connection: Transaction, order_id: str) -> None:
     """Nothing is awaited any more."""
     await connection.execute(SQL["free_order"], order_id)
-
-
-@asynccontextmanager
-async def enacting(pool: Pool, order_id: str) -> AsyncIterator[Transaction]:
-    """A session that alone asks Redis about an order; no transaction is open in it."""
-    async with pool.acquire() as session:
-        await session.execute(SQL["lock_enacting"], order_id)
-        try:
-            yield session
-        finally:
-            if not session.is_closed():
-                await session.execute(SQL["unlock_enacting"], order_id)

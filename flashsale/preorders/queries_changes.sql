@@ -17,10 +17,18 @@ SELECT coalesce(sum(captured), 0)::bigint FROM payments WHERE order_id = $1 AND 
 WITH asked AS (UPDATE orders SET closing = 'changing' WHERE id = $1)
 INSERT INTO item_changes (order_id, item) VALUES ($1, $2);
 
--- name: asked_change
--- The wish that is still to be answered.
-SELECT c.item, o.buyer_id FROM item_changes AS c JOIN orders AS o ON o.id = c.order_id
-WHERE c.order_id = $1 AND c.state = 'asked';
+-- name: claim_change
+-- The wish that is still to be answered, for whoever asks Redis now.
+UPDATE item_changes AS c
+SET fence = fence + 1, leased_until = now() + $2::bigint * interval '1 millisecond'
+FROM orders AS o
+WHERE c.order_id = $1 AND c.state = 'asked' AND o.id = c.order_id
+    AND (c.leased_until IS NULL OR c.leased_until < now())
+RETURNING c.item, o.buyer_id, c.fence;
+
+-- name: is_asked
+-- Whether a wish is still to be answered.
+SELECT EXISTS (SELECT FROM item_changes WHERE order_id = $1 AND state = 'asked');
 
 -- name: last_refusal
 -- Why the last wish was refused, if it was.
@@ -28,13 +36,14 @@ SELECT refusal FROM item_changes WHERE order_id = $1 ORDER BY id DESC LIMIT 1;
 
 -- name: grant_change
 -- Redis has changed the SKU; its event will change the order.
-UPDATE item_changes SET state = 'done' WHERE order_id = $1 AND state = 'asked';
+UPDATE item_changes SET state = 'done'
+WHERE order_id = $1 AND state = 'asked' AND fence = $2;
 
 -- name: refuse_change
 -- Nothing was changed: the order may be decided about again.
 WITH refused AS (
-    UPDATE item_changes SET state = 'refused', refusal = $2
-    WHERE order_id = $1 AND state = 'asked' RETURNING order_id
+    UPDATE item_changes SET state = 'refused', refusal = $3
+    WHERE order_id = $1 AND state = 'asked' AND fence = $2 RETURNING order_id
 )
 UPDATE orders SET closing = NULL
 WHERE id IN (SELECT order_id FROM refused) AND closing = 'changing';
@@ -42,11 +51,3 @@ WHERE id IN (SELECT order_id FROM refused) AND closing = 'changing';
 -- name: free_order
 -- Decided here, since no lane is left to be told: nothing is awaited any more.
 UPDATE orders SET closing = NULL WHERE id = $1 AND closing = 'changing';
-
--- name: lock_enacting
--- One at a time asks Redis: two answers to one wish could differ.
-SELECT pg_advisory_lock(hashtextextended('item_change:' || $1, 0));
-
--- name: unlock_enacting
--- The next one may ask.
-SELECT pg_advisory_unlock(hashtextextended('item_change:' || $1, 0));

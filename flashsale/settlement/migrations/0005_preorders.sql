@@ -128,6 +128,10 @@ CREATE TABLE item_changes (
     item integer NOT NULL,
     state text NOT NULL DEFAULT 'asked' CHECK (state IN ('asked', 'done', 'refused')),
     refusal text,
+    -- Who asks Redis holds the lease, and only the last one to take it may write the answer: two
+    -- answers to one wish could differ.
+    leased_until timestamptz,
+    fence integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     CHECK ((state = 'refused') = (refusal IS NOT NULL))
 );
