@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
---- Purpose: ends what is overdue, so much a call, oldest first: a hold, or a checkout whose hold may
----   have time left.
+--- Purpose: ends what is overdue, so much a call, oldest first: a hold, or a checkout whose hold
+---   may have time left.
 --- Touches: INV-1 INV-3 INV-5 INV-7 INV-18
 --- KEYS: 1 meta hash; 2 stock hash; 3 holds hash; 4 deadlines zset; 5 buyers hash; 6 events stream
 --- ARGV: 1 epoch integer; 2 limit integer holds

@@ -34,7 +34,7 @@ FROM sale_items AS i WHERE i.sale_id = $1 ORDER BY i.item;
 
 -- name: tally
 -- Orders and units of each item and state, and how many break a rule that a row alone can show.
--- `misfiled`: of no item of the sale, or of another price. `illegal`: ended or paid by its first event.
+-- `misfiled`: of no item of the sale, or of another price. `illegal`: ended or paid at once.
 -- `outside`: reserved before the start or after the end by Redis' clock, which counts milliseconds.
 SELECT o.item, o.state, count(*) AS orders, sum(o.quantity)::bigint AS units,
     count(*) FILTER (

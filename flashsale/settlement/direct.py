@@ -135,5 +135,7 @@ async def _write(
     await connection.execute(SQL["move_order"], order.id, after.value, target)
     changed = {number: delta for number, delta in deltas.items() if delta}
     if changed:
-        await connection.execute(SQL["add_live"], order.sale_id, list(changed), list(changed.values()))
+        await connection.execute(
+            SQL["add_live"], order.sale_id, list(changed), list(changed.values())
+        )
     return DirectResult(_DONE[action], after, order.version + 1)

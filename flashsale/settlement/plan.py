@@ -179,12 +179,11 @@ def plan(catalogue: Catalogue, batch: Folded, known: Mapping[str, KnownOrder]) -
         elif (after := STATE_OF_KIND[kind]) in reachable(before.state):
             if before.item not in deltas:
                 raise UnknownItemError(f"the sale has no item {before.item}")
-            update = OrderUpdate(sale + order, after, version, decided_at, item, amounts[item])
-            updates.append(update)
-            had, has = quantity * is_live(before.state), quantity * is_live(after)
-            deltas[before.item] -= had
-            deltas[item] += has
-            if has and not (had and before.item == item):
+            row = sale + order, after, version, decided_at, item, amounts[item]
+            updates.append(OrderUpdate(*row))
+            deltas[before.item] -= quantity * is_live(before.state)
+            deltas[item] += quantity * is_live(after)
+            if is_live(after) and not (is_live(before.state) and before.item == item):
                 gains.append(event)
         # A hold that the ledger has rejected may have ended in Redis before Redis was told.
         elif before.state is not OrderState.REJECTED or is_live(after):

@@ -12,7 +12,8 @@ _ORDER_KINDS = {kind.value: kind for kind in STATE_OF_KIND}
 #: One order event. The bounds are those of Postgres' columns and of time itself: what passes here
 #: must not fail there, where a whole batch would fail with it. No NUL: Postgres' text has none.
 _ORDER_LINE = re.compile(
-    r"^([RPDSEMXCJFL])\t([1-9]\d{0,8})\t([^\t\0\n]+)\t(\d{1,3})\t([1-9]\d{0,9})\t(\d{1,15})\t([^\0\n]*)$",
+    r"^([RPDSEMXCJFL])\t([1-9]\d{0,8})\t([^\t\0\n]+)\t"
+    r"(\d{1,3})\t([1-9]\d{0,9})\t(\d{1,15})\t([^\0\n]*)$",
     re.ASCII | re.MULTILINE,
 )
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
