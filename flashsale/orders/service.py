@@ -24,6 +24,7 @@ from flashsale.sales.values import ItemFacts, Page, SaleFacts
 from flashsale.settlement.ledger import Ledger, OrderRow
 
 UNKNOWN_ORDER = Refusal("unknown_order")
+_LOST = Refusal("reservation_lost")
 _CODES = {
     Status.KEY_REUSED: "idempotency_key_reused",
     Status.NOT_OPEN: "not_open",
@@ -127,6 +128,22 @@ class OrderDesk:
         """The caller's order in its newest state, or None; another's order is none."""
         found = await self._find(buyer, order_id)
         return found[1] if found else None
+
+    async def absent(self, buyer: Buyer, order_id: str) -> Refusal:
+        """What the caller is told of an order that `read` has not found; another's order is none.
+
+        LaneLostError while Redis cannot tell: what it held is settled, or known to be lost, first.
+        """
+        parts = split_order_id(order_id)
+        listing = await self.board.listing(parts[0]) if parts else None
+        if listing is None or listing.facts.merchant_id != buyer.merchant_id:
+            return UNKNOWN_ORDER
+        facts = listing.facts
+        if facts.armed and not facts.retired:
+            await self.store.tail(
+                facts.id, lane_of(buyer.subject, facts.lanes), facts.epoch, "-", 1
+            )
+        return _LOST if facts.may_have_lost else UNKNOWN_ORDER
 
     async def _find(self, buyer: Buyer, order_id: str) -> tuple[SaleFacts, OrderView] | None:
         parts = split_order_id(order_id)

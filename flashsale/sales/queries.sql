@@ -9,7 +9,7 @@ SELECT
     s.per_buyer_limit, s.hold_seconds, s.published_supply, s.lanes, s.epoch, s.durability,
     s.revision, s.armed_at IS NOT NULL AS armed, s.retired_at IS NOT NULL AS retired,
     (extract(epoch FROM s.created_at) * 1000)::bigint AS created_at_ms,
-    s.cancellation, s.preorder,
+    s.cancellation, s.preorder, s.may_have_lost,
     (
         SELECT json_agg(
             json_build_array(

@@ -79,7 +79,7 @@ class SaleFacts:
 
     `state` is what is recorded; `visible_state` is what the public sees at an instant. `armed`:
     its lanes exist in Redis; `retired`: they have been removed again. `revision` counts the
-    merchant's edits and is the ETag.
+    merchant's edits and is the ETag. `may_have_lost`: Redis lost a disk while this was on sale.
     """
 
     id: str
@@ -102,6 +102,7 @@ class SaleFacts:
     created_at_ms: int
     cancellation: CancellationTerms = CancellationTerms()
     preorder: PreorderTerms | None = None
+    may_have_lost: bool = False
 
     @property
     def is_public(self) -> bool:

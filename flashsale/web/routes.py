@@ -45,12 +45,13 @@ _PLACE = (
     *("unknown_sale", "wrong_sale", "not_open", "sale_over", "paused", "unknown_sku"),
     *("limit_reached", "sold_out", "busy"),
 )
+_MINE_ONLY = ("unknown_order", "reservation_lost")
 _CANCEL = (
-    *("unknown_order", "hold_expired", "order_not_cancellable"),
+    *(*_MINE_ONLY, "hold_expired", "order_not_cancellable"),
     *("payment_in_progress", "order_closing"),
 )
 _PAY = (
-    *("unknown_order", "order_not_confirmed", "hold_expired", "order_not_payable", "nothing_due"),
+    *(*_MINE_ONLY, "order_not_confirmed", "hold_expired", "order_not_payable", "nothing_due"),
     *("payment_in_progress", "order_closing", "provider_unavailable", "busy"),
 )
 _REFUND = (
@@ -76,12 +77,12 @@ ROUTES = (
           status=201, body=s.OrderForm, required_header=_KEY,
           sends=("Location", "Idempotency-Replayed")),
     Route("GET", "/v1/orders", orders.list_orders, _BUYER, s.OrderPage, query=_PAGE),
-    Route("GET", _ORDER, orders.read_order, _BUYER, c.OrderDetail, ("unknown_order",)),
+    Route("GET", _ORDER, orders.read_order, _BUYER, c.OrderDetail, _MINE_ONLY),
     Route("POST", _ORDER + "/cancel", orders.cancel_order, _BUYER, s.OrderView, _CANCEL),
     Route("POST", _ORDER + "/payments", payments.begin_payment, _BUYER, c.PaymentView, _PAY,
           status=201, sends=("Idempotency-Replayed",)),
     Route("GET", _ORDER + "/payments", payments.list_payments, _BUYER, c.PaymentPage,
-          ("unknown_order",)),
+          _MINE_ONLY),
     Route("POST", "/v1/providers/{provider}/webhooks", providers.take_callback, _ANYONE,
           c.CallbackTaken, _CALLBACK, takes="application/json", others={202: c.CallbackTaken}),
 

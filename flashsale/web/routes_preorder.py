@@ -18,7 +18,7 @@ _COMMANDS = (
     *(*_READS, "unknown_sku", "illegal_transition"),
 )
 _CHANGE = (
-    *("unknown_order", "unknown_sku", "order_not_changeable", "order_closing"),
+    *("unknown_order", "reservation_lost", "unknown_sku", "order_not_changeable", "order_closing"),
     *("price_below_paid", "sold_out"),
 )
 

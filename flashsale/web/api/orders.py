@@ -46,8 +46,22 @@ async def read_order(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     view = await deps.desk.read(request[BUYER], request.match_info["order"])
     if view is None:
-        raise refuse("unknown_order")
+        raise await absent(request, request.match_info["order"])
     return json_response(await _detail(deps, view))
+
+
+async def absent(request: web.Request, order_id: str) -> ProblemError:
+    """The refusal of an order that is nowhere; raises what keeps us from being sure of that."""
+    deps = request.app[DEPS]
+    told = await deps.desk.absent(request[BUYER], order_id)
+    return ProblemError(render.refusal(told, deps.now_ms()))
+
+
+async def refused(request: web.Request, order_id: str, refusal: Refusal) -> ProblemError:
+    """A refusal that concerns an order of the caller's."""
+    if refusal.code == "unknown_order":
+        return await absent(request, order_id)
+    return ProblemError(render.refusal(refusal, request.app[DEPS].now_ms()))
 
 
 async def _detail(deps: WebDeps, view: OrderView) -> dict[str, Any]:
@@ -74,7 +88,8 @@ async def _detail(deps: WebDeps, view: OrderView) -> dict[str, Any]:
 async def cancel_order(request: web.Request) -> web.Response:
     """Give an order's units back; where it is paid and the sale allows it, its money too."""
     deps = request.app[DEPS]
-    answer = await deps.money.cancelling.cancel(request[BUYER], request.match_info["order"])
+    order_id = request.match_info["order"]
+    answer = await deps.money.cancelling.cancel(request[BUYER], order_id)
     if isinstance(answer, Refusal):
-        raise ProblemError(render.refusal(answer, deps.now_ms()))
+        raise await refused(request, order_id, answer)
     return json_response(render.order(answer))

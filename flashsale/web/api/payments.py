@@ -10,10 +10,10 @@ from flashsale.access.tokens import Buyer
 from flashsale.orders.values import Refusal
 from flashsale.payments.service import PaymentDesk
 from flashsale.payments.values import Begun
-from flashsale.web import render, render_money
+from flashsale.web import render_money
+from flashsale.web.api.orders import absent, refused
 from flashsale.web.auth import BUYER
 from flashsale.web.deps import DEPS
-from flashsale.web.errors import ProblemError, refuse
 from flashsale.web.inputs import order_in_path
 from flashsale.web.render import json_response
 
@@ -26,7 +26,7 @@ async def begin_payment(request: web.Request) -> web.Response:
     deps, order_id = request.app[DEPS], order_in_path(request)
     answer = await _begin(deps.money.desk, request[BUYER], order_id)
     if isinstance(answer, Refusal):
-        raise ProblemError(render.refusal(answer, deps.now_ms()))
+        raise await refused(request, order_id, answer)
     return json_response(
         render_money.payment(answer.payment),
         status=201,
@@ -45,9 +45,9 @@ async def _begin(desk: PaymentDesk, buyer: Buyer, order_id: str) -> Begun | Refu
 
 async def list_payments(request: web.Request) -> web.Response:
     """All payments of one of my orders, oldest first."""
-    desk = request.app[DEPS].money.desk
-    payments = await desk.list(request[BUYER], order_in_path(request))
+    desk, order_id = request.app[DEPS].money.desk, order_in_path(request)
+    payments = await desk.list(request[BUYER], order_id)
     if payments is None:
-        raise refuse("unknown_order")
+        raise await absent(request, order_id)
     items = [render_money.payment(each) for each in payments]
     return json_response({"items": items, "next_cursor": None})

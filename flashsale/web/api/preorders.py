@@ -9,10 +9,11 @@ from aiohttp import web
 from flashsale.preorders.forms import ItemChangeForm, LotForm, ShipDateForm
 from flashsale.preorders.values import Lot, ShipDate
 from flashsale.web import render
+from flashsale.web.api.orders import absent, refused
 from flashsale.web.auth import API_KEY, BUYER
 from flashsale.web.body import read_model
 from flashsale.web.deps import DEPS
-from flashsale.web.errors import Problem, ProblemError, refuse
+from flashsale.web.errors import Problem, ProblemError
 from flashsale.web.idempotency import idempotency_key
 from flashsale.web.inputs import page_query, sale_in_path
 from flashsale.web.render import json_response, rfc3339
@@ -63,10 +64,10 @@ async def change_item(request: web.Request) -> web.Response:
     form = await read_model(request, ItemChangeForm)
     refusal = await deps.preorders.changes.change(request[BUYER], order_id, form.sku)
     if refusal is not None:
-        raise ProblemError(render.refusal(refusal, deps.now_ms()))
+        raise await refused(request, order_id, refusal)
     view = await deps.desk.read(request[BUYER], order_id)
     if view is None:
-        raise refuse("unknown_order")
+        raise await absent(request, order_id)
     return json_response(render.order(view))
 
 
