@@ -5,7 +5,8 @@
 --- ARGV: 1 epoch integer; 2 count integer orders; then for each order
 ---   order string hash; letter string; version integer; item integer; quantity integer units;
 ---   deadline_ms integer; due_ms integer (0: nothing ends it by the clock); buyer string id
---- Returns: MISSING_LANE | FOREIGN_EPOCH (not being rebuilt for it) | BAD_ARGUMENT order | DONE added
+--- Returns: MISSING_LANE | FOREIGN_EPOCH (not being rebuilt for it) | BAD_ARGUMENT order |
+---   DONE added
 --- Emits: nothing
 --- Cost: one read and three writes for each order
 --- @include "integer"

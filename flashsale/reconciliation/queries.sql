@@ -12,7 +12,8 @@ FROM sales WHERE id = $1;
 
 -- name: lanes
 -- What settlement remembers of each lane's stream; entries that recovery gave up count as done.
-SELECT lane, settled + lost AS settled, last_entry_id FROM lanes WHERE sale_id = $1 ORDER BY lane;
+SELECT lane, settled + lost AS settled, last_entry_id
+FROM lanes WHERE sale_id = $1 ORDER BY lane;
 
 -- name: dead_letters
 -- Entries put aside; there should be none, so nobody pages through them.
