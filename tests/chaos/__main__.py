@@ -1,0 +1,45 @@
+"""`python -m tests.chaos`: runs with random faults, each checked, failures shrunk. It decides nothing.
+
+python -m tests.chaos --seeds 20 --seconds 60 [--seed S] [--planted NAME|all] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.session import Options, Session
+
+
+def _options(arguments: list[str]) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--seeds", type=int, default=1, help="how many runs")
+    parser.add_argument("--seed", type=int, default=1, help="the first one's seed")
+    parser.add_argument("--seconds", type=float, default=60, help="how long faults go on in each")
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--faults", default="", help="only these, parted by commas")
+    parser.add_argument("--planted", default=None, help="a planted bug, or all: each to be caught")
+    parser.add_argument("--out", type=Path, default=Path("chaos-runs"))
+    parser.add_argument("--no-shrink", action="store_true", help="leave a failing schedule whole")
+    given = parser.parse_args(arguments)
+    only = tuple(filter(None, given.faults.split(",")))
+    for name in only:
+        if name not in FAULTS:
+            parser.error(f"{name} is no fault; there are {', '.join(FAULTS)}")
+    return Options(
+        seeds=given.seeds,
+        seed=given.seed,
+        seconds=given.seconds,
+        clients=given.clients,
+        only=only,
+        planted=given.planted,
+        out=given.out,
+        shrink=not given.no_shrink,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(Session(_options(sys.argv[1:])).run()))

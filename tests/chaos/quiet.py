@@ -1,0 +1,148 @@
+"""Heals everything, and waits until nothing is left to do (INV-18). It mends nothing of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import Any
+
+import asyncpg
+from redis.exceptions import RedisError
+
+from tests.chaos.clients import SKUS, Shop
+from tests.chaos.faults_provider import STEADY, ask_provider
+from tests.chaos.faults_servers import plain_redis
+from tests.chaos.kept import now_ms
+from tests.chaos.world import World
+
+#: R of INV-18, on machines that do other work besides.
+PATIENCE_SECONDS = 60
+_POLL_SECONDS = 0.3
+_STILL_TIMES = 3
+#: The clock's work is done in rounds; a hold that ended a moment ago is not overdue.
+_OVERDUE_MS = 1_500
+
+_WAITING = """
+SELECT (SELECT count(*) FROM outbox WHERE kind <> 'remind') AS outbox,
+    (SELECT count(*) FROM payments WHERE applied_at IS NULL) AS payments,
+    (SELECT count(*) FROM refunds WHERE state IN ('asked', 'sent')) AS refunds,
+    (SELECT count(*) FROM orders WHERE closing IS NOT NULL) AS closing,
+    (SELECT count(*) FROM orders WHERE state = 'confirmed') AS confirmed,
+    (SELECT count(*) FROM recoveries WHERE step <> 'opened') AS recoveries,
+    (SELECT count(*) FROM supplies WHERE state = 'pending' AND at <= now()) AS supplies
+"""
+
+
+async def heal(world: World) -> None:
+    """No fault any more: everything runs, at the right time, and hears everything."""
+    for way in (world.redis, world.postgres):
+        way.heal()
+    for name in ("engine", "redis"):
+        (world.folder / f"clock-{name}").write_text("+0\n")
+    for each in (world.folder / "crash").iterdir():
+        each.unlink(missing_ok=True)
+    for kept in world.kept.values():
+        kept.signal(signal.SIGCONT)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for kept in world.kept.values():
+            await kept.is_up()
+    for setting, value in (("maxmemory", "0"),):
+        with contextlib.suppress(RedisError):
+            async with plain_redis(world) as redis:
+                await redis.config_set(setting, value)
+    await ask_provider(world, "PUT", "/v1/switches", STEADY)
+
+
+async def until_quiet(world: World, probe: Shop) -> dict[str, Any]:
+    """Wait for INV-18; what was still missing at the end of the patience is named."""
+    begun = now_ms()
+    missing: dict[str, Any] = {"nothing": "was looked at"}
+    still = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while still < _STILL_TIMES:
+                missing = await _missing(world)
+                missing |= await _probed(probe) if not missing and not still else {}
+                still = 0 if missing else still + 1
+                await asyncio.sleep(_POLL_SECONDS)
+    reached = still >= _STILL_TIMES
+    return {"reached": reached, "took_ms": now_ms() - begun, "missing": missing}
+
+
+async def _missing(world: World) -> dict[str, Any]:
+    """What is still to be done, by name; nothing where all is done."""
+    await _close_checkouts(world)
+    missing: dict[str, Any] = {}
+    try:
+        connection = await asyncpg.connect(world.postgres_dsn, timeout=5)
+        try:
+            missing |= dict(await connection.fetchrow(_WAITING) or {})
+        finally:
+            await connection.close()
+        missing |= await _missing_in_redis(world)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, RedisError, TimeoutError) as e:
+        missing["a store"] = f"{type(e).__name__}: {e}"
+    return {name: value for name, value in missing.items() if value}
+
+
+async def _missing_in_redis(world: World) -> dict[str, Any]:
+    missing: dict[str, Any] = {"overdue": 0, "pending": 0, "lag": 0}
+    async with plain_redis(world) as redis:
+        seconds, micros = await redis.time()
+        overdue = seconds * 1000 + micros // 1000 - _OVERDUE_MS
+        async for key in redis.scan_iter(match="fs:*:deadlines"):
+            missing["overdue"] += await redis.zcount(key, "-inf", overdue)
+        async for key in redis.scan_iter(match="fs:*:events"):
+            for group in await redis.xinfo_groups(key):
+                missing["pending"] += group["pending"]
+                missing["lag"] += group["lag"] or 0
+    return missing
+
+
+async def _close_checkouts(world: World) -> None:
+    """Nobody comes back to the pages that are still open."""
+    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        connection = await asyncpg.connect(world.postgres_dsn, timeout=5)
+        try:
+            rows = await connection.fetch(
+                "SELECT provider_ref FROM payments WHERE state = 'open' AND applied_at IS NULL"
+                " AND provider_ref IS NOT NULL AND expires_at < now() - interval '8 seconds'"
+            )
+        finally:
+            await connection.close()
+        for row in rows:
+            await ask_provider(world, "POST", f"/v1/payments/{row[0]}/expire")
+
+
+async def _probed(probe: Shop) -> dict[str, Any]:
+    """A reservation in a sale that nobody else uses, until Postgres has it."""
+    stamp = now_ms()
+    buyer = f"probe-{stamp}"
+    headers = probe.buyer(buyer)
+    body = {"sku": SKUS[0], "quantity": 1}
+    path = f"/v1/sales/{probe.sale}/orders"
+    placed = await probe.history.call(
+        -2, "reserve", "POST", path, headers=headers, buyer=buyer, key=buyer, json=body, args=body
+    )
+    if not placed.ok:
+        return {"probe": f"{placed.status} {placed.code}"}
+    order = placed.body["id"]
+    for _ in range(20):
+        read = await probe.history.call(
+            -2, "read", "GET", f"/v1/orders/{order}", headers=headers, buyer=buyer, order=order
+        )
+        if read.ok and read.state == "confirmed":
+            await probe.history.call(
+                -2,
+                "cancel",
+                "POST",
+                f"/v1/orders/{order}/cancel",
+                headers=headers,
+                buyer=buyer,
+                order=order,
+                json={},
+            )
+            return {}
+        await asyncio.sleep(0.1)
+    return {"probe": f"{read.status} {read.state}"}
