@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import stat
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from flashsale.embedded import play_money
@@ -17,9 +19,10 @@ from tests.supervisor.running import PATIENCE_SECONDS, Buyers, is_running, until
 async def state_becomes(buyers: Buyers, buyer: str, order: str, state: str) -> dict:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            status, read = await buyers.read(buyer, order)
-            if (status, read.get("state")) == (200, state):
-                return read
+            with contextlib.suppress(aiohttp.ClientError):  # killed in the middle of an answer
+                status, read = await buyers.read(buyer, order)
+                if (status, read.get("state")) == (200, state):
+                    return read
             await asyncio.sleep(0.05)
 
 
