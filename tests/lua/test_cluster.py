@@ -33,10 +33,14 @@ FIRST_TO_LAST = [
     ("pause", 1, "paused"),
     ("snapshot",),
     ("tail", 1, "0-0", 10),
-    ("close_sale", 1, "cancelled"),
-    ("cancel_holds", 1, 10),
+    ("seal", 2),
+    ("rebuild_lane", 2, "open", PAST, FUTURE, 2, HOUR_MS, 20, 10, 10),
+    ("rebuild_orders", 2, 1, "c", "R", 1, 0, 1, FUTURE, FUTURE, "cid"),
+    ("reopen_lane", 2, 1, "0-0"),
+    ("close_sale", 2, "cancelled"),
+    ("cancel_holds", 2, 10),
     ("trim_events",),
-    ("retire", 1),
+    ("retire", 2),
 ]
 
 
