@@ -12,7 +12,8 @@ from flashsale.orders.values import Refusal
 from flashsale.payments.provider import MoneyKind
 from flashsale.payments.values import Begun, Cause, PaymentState
 from tests.payments.faults import Died, Faults
-from tests.payments.till import PRICE, Parts, Till
+from tests.payments.parts import Parts
+from tests.payments.till import PRICE, Till
 
 _STEPS_MAX = 40
 

@@ -8,7 +8,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,10 @@ from flashsale.domain.orders import OrderState
 from flashsale.domain.outcomes import Status
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
-from flashsale.payments.applying import Applying
-from flashsale.payments.cancel import Cancelling
-from flashsale.payments.charges import Charges
-from flashsale.payments.fulfilment import Fulfilment
-from flashsale.payments.giving import Giving
-from flashsale.payments.handlers import handlers
-from flashsale.payments.intake import Intake
-from flashsale.payments.opening import Opening
-from flashsale.payments.outbox import Bounds, Outbox
 from flashsale.payments.provider import MoneyKind, ProviderEvent
 from flashsale.payments.providers.sandbox import SandboxProvider
 from flashsale.payments.records import PaymentRecord
-from flashsale.payments.refunds import Refunds
-from flashsale.payments.service import PaymentDesk
-from flashsale.payments.stock import Stock
-from flashsale.payments.sweep import Sweep
-from flashsale.payments.values import Begun, MoneyCounters, PaymentView, Taken
+from flashsale.payments.values import Begun, PaymentView, Taken
 from flashsale.reservation.keys import lane_keys
 from flashsale.reservation.replies import Request
 from flashsale.sales.queries import find_sale
@@ -47,6 +33,7 @@ from flashsale.sales.values import SaleFacts
 from flashsale.sandbox.app import serving
 from flashsale.settlement.ledger import Ledger
 from flashsale.settlement.worker import SettlementWorker
+from tests.payments.parts import Clock, Parts
 from tests.sales.shop import Shop
 
 KEY = "sandbox-test-key-0123456789abcdef"
@@ -55,52 +42,6 @@ PRICE = 199900
 PATIENCE_SECONDS = 30  # of a test that would otherwise hang; nothing is judged by it
 ORDER_SECRET = b"s" * 32
 _numbers = itertools.count(1)
-
-
-class Clock:
-    """The wall clock, put forward by tests."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-@dataclass
-class Parts:
-    """One process' payments: on given stores, so that tests may put faults between."""
-
-    pool: Any
-    store: Any
-    provider: Any
-    clock: Clock
-    desk: OrderDesk
-    counters: MoneyCounters = field(default_factory=MoneyCounters)
-
-    def __post_init__(self) -> None:
-        providers = {"sandbox": self.provider}
-        self.stock = Stock(self.pool, self.store)
-        self.intake = Intake(self.pool, self.counters)
-        self.opening = Opening(self.pool, self.stock, providers, self.intake.take, self.clock)
-        self.payments = PaymentDesk(
-            self.pool, self.store, self.opening, "sandbox", self.clock, checkout_ms=900_000
-        )
-        self.applying = Applying(self.pool, self.stock, self.counters)
-        self.refunds = Refunds(self.pool)
-        self.giving = Giving(self.pool, self.stock, providers, self.counters)
-        self.cancelling = Cancelling(self.pool, self.desk, self.stock, self.giving, self.clock)
-        self.fulfilment = Fulfilment(self.pool)
-        self.charges = Charges(self.pool, self.clock)
-        self.handlers = handlers(self.opening, self.applying, self.giving)
-        self.outbox = Outbox(
-            self.pool, self.handlers, self.counters, bounds=Bounds(first_ms=1), jitter=lambda: 0.0
-        )
-        self.sweep = Sweep(self.pool, self.intake, self.refunds, self.clock)
-
-    async def stop(self) -> None:
-        for part in (self.payments, self.opening, self.intake, self.applying):
-            await part.stop()
 
 
 @dataclass
@@ -189,11 +130,13 @@ class Till:
         """Everything done that is to be done, wherever it stands."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             for quiet in itertools.count():
+                # First: what is taken from here on is seen by what follows.
+                unheard = await self.unheard()
                 await self.settle()
                 await self.pool.execute("UPDATE outbox SET due_at = now()")
                 done = await self.parts.outbox.tick()
                 waiting = await self.pool.fetchval("SELECT count(*) FROM outbox")
-                if quiet and not done and not waiting and not await self.unheard():
+                if quiet and not (unheard or done or waiting):
                     await self.settle()
                     return
                 await asyncio.sleep(0.002)
