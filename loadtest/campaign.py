@@ -38,7 +38,7 @@ PRICES = {"gold": 199_900, "silver": 149_900}
 DECLINED = 0.05
 #: Of those who wait: how many change the SKU, go when the date moves, or pay by hand, at most.
 CHANGES, FREE_CANCELS, BY_HAND = 0.02, 0.01, 0.1
-WINDOW_HOURS, GRACE_HOURS, RETRY_HOURS = 0.008, 0.008, 0.004  # 29, 29 and 14 seconds
+WINDOW_HOURS, GRACE_HOURS, RETRY_HOURS = 0.008, 0.025, 0.01  # 29, 90 and 36 seconds
 REST_SECONDS, WAIT_SECONDS_MAX = 0.5, 300.0
 RESULTS = Path(__file__).resolve().parent / "results"
 
