@@ -88,8 +88,7 @@ async def web(
         )
         secret = await _order_id_secret(settings, pool)
         desk = OrderDesk(board, store, Ledger(pool), secret)
-        money = parts.desks(desk)
-        deps = _deps(settings, store, pool, keyring, desk, money)
+        deps = _deps(settings, store, pool, keyring, desk, parts.desks(desk))
         hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
 
         totals = Totals({"money": parts.counters}, deps.metrics.registry)
@@ -100,8 +99,7 @@ async def web(
             deps.metrics.gathered(*board.take_gathered())
 
         async def watch_gate() -> None:
-            closed = await deps.probes["gate"]()
-            deps.metrics.gate_open.set(closed is None)
+            deps.metrics.gate_open.set(await deps.probes["gate"]() is None)
 
         async with (
             background(
