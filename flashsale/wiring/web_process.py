@@ -109,9 +109,8 @@ async def web(
                 _listen(pool, board),
                 board.watch(settings.reservation.watch_ms),
             ),
-            _stopped_after(
-                board, money.desk
-            ),  # what is in flight at a stop still wants its decision
+            # What is in flight at a stop still wants its decision.
+            _stopped_after(board, deps.money.desk),
             serving(
                 build_app(deps, hsts_seconds=settings.web.hsts_seconds),
                 host=host,
