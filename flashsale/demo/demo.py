@@ -61,7 +61,9 @@ async def run_demo(
     scene = Scene(units)
     try:
         with Live(scene, console=console, refresh_per_second=8) as live:
-            async with engine(folder, host=host, port=port, web_processes=web_processes) as started:
+            async with engine(
+                folder, host=host, port=port, web_processes=web_processes, play_money=False
+            ) as started:
                 outcome = await hold_launch(started.credentials, folder, scene, web_processes)
                 live.stop()
                 if not console.is_terminal:
