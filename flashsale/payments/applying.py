@@ -159,7 +159,7 @@ class _Changes:
             self.wishes.append(Wish(kinds.CLOSE_EMPTIED, told.order_id))
         elif status in _TAKEN or (hold is not None and hold.state in HAS_MONEY):
             self.applied.append(payment.id)
-        elif payment.counts and not payment.applied:
+        elif payment.counts:  # also one that was applied: Redis lost it, and then had no unit left
             self.refuse(payment, Cause.LATE, NOTES.get(status, NOTES[Status.ILLEGAL]))
 
     def refuse(self, payment: PaymentRecord, cause: Cause, note: str) -> None:

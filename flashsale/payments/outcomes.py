@@ -86,10 +86,13 @@ def _unpaid(payment: PaymentRecord) -> Step:
 
 
 def _resumed(payment: PaymentRecord, order: OrderFacts) -> Step:
-    """It counted before: a crash, or a twin of ours, is between that and the end."""
-    if payment.applied:
-        return _NOTHING
-    return _SETTLED if order.state in HAS_MONEY else Step(StepKind.CAPTURE)
+    """It counted before: a crash, or a twin of ours, is between that and the end.
+
+    Applied and not settled yet, Redis may have forgotten it since: it says itself what it knows.
+    """
+    if order.state in HAS_MONEY:
+        return _NOTHING if payment.applied else _SETTLED
+    return Step(StepKind.CAPTURE)
 
 
 def _fresh(payment: PaymentRecord, order: OrderFacts, siblings: Iterable[PaymentRecord]) -> Step:

@@ -146,6 +146,7 @@ class Recovery:
             entries_lost += sum(high - low for low, high in lost)
             await queries.note_lost(session, sale, lane, lost, known.survived[lane])
         live = [_live_units(orders) for orders in lanes]
+        await queries.wish_again(session, sale)
         if not known.opened:
             await self._fill(facts, epoch, known, lanes, live)
         for lane in set(range(facts.lanes)) - known.opened:

@@ -141,6 +141,11 @@ async def note_lost(
     await session.execute(_SQL["note_lost"], sale, lane, ranges, seq)
 
 
+async def wish_again(session: Connection, sale: str) -> None:
+    """Have Redis told again what it may have forgotten of payments, refunds and changes."""
+    await session.execute(_SQL["wish_again"], sale)
+
+
 async def may_have_lost(session: Connection, sale: str) -> None:
     """Remember that buyers may ask for orders that no disk has."""
     await session.execute(_SQL["may_have_lost"], sale)

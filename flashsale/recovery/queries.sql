@@ -89,6 +89,30 @@ ON CONFLICT (sale_id, lane) DO UPDATE SET
 -- A buyer whose order is nowhere is told that it may have been lost.
 UPDATE sales SET may_have_lost = true WHERE id = $1 AND NOT may_have_lost;
 
+-- name: wish_again
+-- What Redis was told of money, and may have forgotten before it was settled: it is told again. All
+-- that survived is settled by now, so an order whose row does not show it yet has lost its event;
+-- where Redis knows after all, it says so and nothing changes. Wishing again outlives whoever is at
+-- work on the wish at this moment, with an answer of the old lanes in hand.
+WITH lost AS (
+    SELECT id, closing FROM orders WHERE id > $1 AND id < $1 || '{' AND closing IS NOT NULL
+), asked AS (
+    UPDATE item_changes AS c SET state = 'asked', leased_until = NULL
+    FROM lost AS o
+    WHERE o.closing = 'changing' AND c.state = 'done'
+        AND c.id = (SELECT max(id) FROM item_changes AS last WHERE last.order_id = o.id)
+), wishes AS (
+    SELECT 'apply_payment' AS kind, p.id AS subject
+    FROM payments AS p JOIN orders AS o ON o.id = p.order_id
+    WHERE p.sale_id = $1 AND p.counts AND p.purpose IN ('full', 'deposit')
+        AND o.state IN ('confirmed', 'paying', 'expired')
+    UNION ALL
+    SELECT CASE closing WHEN 'changing' THEN 'change_item' ELSE 'return_units' END, id FROM lost
+)
+INSERT INTO outbox AS o (kind, subject) SELECT kind, subject FROM wishes ORDER BY kind, subject
+ON CONFLICT (kind, subject) DO UPDATE SET
+    wishes = o.wishes + 1, attempts = 0, due_at = least(o.due_at, EXCLUDED.due_at);
+
 -- name: end_recovery
 -- The record of what was rebuilt.
 UPDATE recoveries SET
