@@ -20,7 +20,7 @@ local meta, stock, holds, deadlines, buyers, events = unpack(KEYS)
 local epoch, count = ARGV[1], integer(ARGV[2], 1, 512)
 
 local lane = redis.call('HMGET', meta, 'epoch', 'state', 'starts_at_ms', 'ends_at_ms',
-  'buyer_limit', 'hold_ms', 'items', 'seq')
+  'buyer_limit', 'hold_ms', 'items', 'seq', 'shut')
 local refusal = guard(lane[1], epoch)
 if refusal then
   return {refusal}
@@ -42,7 +42,7 @@ end
 
 local now_ms = clock()
 local closed, opens_at_ms = window(lane[2], lane[3], lane[4], now_ms)
-local buyer_limit, item_count = tonumber(lane[5]), tonumber(lane[7])
+local buyer_limit, item_count, shut = tonumber(lane[5]), tonumber(lane[7]), lane[9]
 local deadline_ms = now_ms + tonumber(lane[6])
 local deadline = decimal(deadline_ms)
 
@@ -79,6 +79,8 @@ for request = 1, count do
     end
   elseif closed then
     status, detail = closed, opens_at_ms
+  elseif shut and string.find(shut, ',' .. ARGV[request * 4 + 1] .. ',', 1, true) then
+    status, detail = 'PAUSED', 0
   elseif item < 0 or item >= item_count then
     status, detail = 'UNKNOWN_SKU', 0
   elseif counts[buyer] + quantity > buyer_limit then

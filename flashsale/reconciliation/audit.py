@@ -127,13 +127,14 @@ async def _judge(connection: Connection, cut: Cut, looking: _Looking) -> AuditRe
         checks += lane_checks(cut, looking.bounds)
     if cut.whole:
         checks += cross_checks(cut, ledger, await unreturned(connection, cut))
+    shut = await queries.shut_items_of(connection, sale.id)
     money = await _money(connection, cut, looking.money_bounds, whole=whole)
     return AuditReport(
         sale_id=sale.id,
         state=sale.state,
         checks=_sorted([*checks, *money.checks]),
         counts=counts(cut, ledger) | money.counts,
-        alerts=(*alerts(cut, ledger), *money.alerts),
+        alerts=(*alerts(cut, ledger, shut), *money.alerts),
         taken_at=datetime.now(UTC),
     )
 

@@ -4,6 +4,8 @@ ReconciliationError
 ├── UnknownSaleError   there is no sale of that id
 ├── NoCutError         the sale changed faster than both stores could be read
 ├── NoLedgerError      Postgres did not answer the doctor
+├── NotShutError       no SKU of that name is shut
+├── StillDriftingError what a SKU was shut for is still so
 └── NoStatementError   the provider's statement could not be read
 """
 
@@ -33,6 +35,23 @@ class NoCutError(ReconciliationError):
 
 class NoLedgerError(ReconciliationError):
     """Postgres did not answer the doctor, or refused him."""
+
+
+class NotShutError(ReconciliationError):
+    """There is nothing to reopen."""
+
+    def __init__(self, sale_id: str, sku: str) -> None:
+        super().__init__(f"Sale {sale_id} has no SKU {sku!r} that is shut. Nothing was changed.")
+
+
+class StillDriftingError(ReconciliationError):
+    """The two stores still disagree about a SKU that is shut."""
+
+    def __init__(self, sale_id: str, sku: str, broken: str) -> None:
+        super().__init__(
+            f"SKU {sku!r} of sale {sale_id} stays shut, for it is broken still: {broken}."
+            f" `flashsale recover {sale_id}` rebuilds Redis out of Postgres."
+        )
 
 
 class NoStatementError(ReconciliationError):

@@ -139,11 +139,12 @@ def _entries_check(cut: Cut) -> Check:
     return compare(
         "INV-15",
         "entries appended = settled + dead-lettered + waiting in the stream",
-        (Sides(f"lane {lane.lane}", *_entries(lane)) for lane in cut.lanes),
+        (Sides(f"lane {lane.lane}", *entries_of(lane)) for lane in cut.lanes),
     )
 
 
-def _entries(lane: LaneCut) -> tuple[int, int]:
+def entries_of(lane: LaneCut) -> tuple[int, int]:
+    """INV-15's two sides: entries ever appended, and those that are somewhere."""
     settled = size(lane.ledger.settled)
     if lane.state is None:
         # A retired lane is gone with its counter: what was settled last stands for it.
@@ -166,7 +167,7 @@ def lane_checks(cut: Cut, bounds: Bounds) -> list[Check]:
             "INV-1",
             "available + held + paying + sold = capacity, none negative",
             (
-                Sides(f"lane {lane.lane}, item {item}", _sum_if_sane(stock), stock.capacity)
+                Sides(f"lane {lane.lane}, item {item}", sum_if_sane(stock), stock.capacity)
                 for lane, state in present
                 for item, stock in enumerate(state.stock)
             ),
@@ -201,7 +202,7 @@ def lane_checks(cut: Cut, bounds: Bounds) -> list[Check]:
     ]
 
 
-def _sum_if_sane(stock: Stock) -> int:
+def sum_if_sane(stock: Stock) -> int:
     """The sum of the counters, or the worst of them where one is negative."""
     counters = (stock.available, stock.held, stock.paying, stock.sold)
     return min(counters) if min(counters) < 0 else sum(counters)

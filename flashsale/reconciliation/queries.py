@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -61,6 +62,15 @@ class DeadLetter(NamedTuple):
     entry_id: str
     fields: dict[str, str]
     error: str
+
+
+class ShutItem(NamedTuple):
+    """An item that nobody may reserve, since when and why."""
+
+    item: int
+    sku: str
+    shut_at: datetime
+    shut_reason: str
 
 
 class ItemLedger(NamedTuple):
@@ -122,6 +132,37 @@ async def lanes(database: Database, sale: AuditedSale) -> list[LaneLedger]:
         if row["lane"] < sale.lanes:
             found[row["lane"]] = LaneLedger(settled, row["last_entry_id"])
     return found
+
+
+async def sales_to_watch(database: Database) -> list[str]:
+    """Ids of the sales whose lanes are in Redis and whose start is near or past."""
+    return [row["id"] for row in await database.fetch(_SQL["sales_to_watch"])]
+
+
+async def shut_item(database: Database, sale_id: str, item: int, reason: str) -> bool:
+    """Record that an item is shut, and tell the merchant; False where it is shut already."""
+    return await database.fetchval(_SQL["shut_item"], sale_id, item, reason) is not None
+
+
+async def shut_items(database: Database) -> int:
+    """How many items are shut of sales that are still in Redis."""
+    return int(await database.fetchval(_SQL["shut_items"]))
+
+
+async def shut_items_of(database: Database, sale_id: str) -> list[ShutItem]:
+    """The items of a sale that are shut."""
+    return [ShutItem(**row) for row in await database.fetch(_SQL["shut_items_of"], sale_id)]
+
+
+async def shut_item_of(database: Database, sale_id: str, sku: str) -> int | None:
+    """The number of the item sold under a SKU, None unless it is shut."""
+    shut = await shut_items_of(database, sale_id)
+    return next((item.item for item in shut if item.sku == sku), None)
+
+
+async def reopen_item(database: Database, sale_id: str, item: int, because: str) -> None:
+    """Record that an item may be reserved again, and tell the merchant."""
+    await database.execute(_SQL["reopen_item"], sale_id, item, because)
 
 
 async def dead_letters(database: Database, sale_id: str) -> list[DeadLetter]:

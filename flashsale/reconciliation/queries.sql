@@ -4,6 +4,49 @@
 -- Sales whose lanes exist, or have existed, in Redis.
 SELECT id FROM sales WHERE armed_at IS NOT NULL ORDER BY starts_at, id;
 
+-- name: sales_to_watch
+-- Sales that are selling, are about to, or were and are still in Redis.
+SELECT id FROM sales
+WHERE armed_at IS NOT NULL AND retired_at IS NULL
+    AND (state <> 'scheduled' OR starts_at <= now() + interval '1 minute')
+ORDER BY starts_at, id;
+
+-- name: shut_item
+-- Once, with its entry in the merchant's log and an event for whoever listens.
+WITH shut AS (
+    UPDATE sale_items SET shut_at = now(), shut_reason = $3
+    WHERE sale_id = $1 AND item = $2 AND shut_at IS NULL RETURNING sku
+)
+SELECT
+    append_to_audit_log(s.merchant_id, 'engine', 'shut_item', shut.sku, s.id,
+        jsonb_build_object('reason', $3::text)),
+    announce_event(s.merchant_id, 'sale.sku_shut', s.id, NULL,
+        json_build_object('sale_id', s.id, 'sku', shut.sku, 'reason', $3::text))
+FROM sales AS s, shut WHERE s.id = $1;
+
+-- name: shut_items
+-- How many SKUs nobody may reserve, of sales that Redis holds.
+SELECT count(*) FROM sale_items AS i JOIN sales AS s ON s.id = i.sale_id
+WHERE i.shut_at IS NOT NULL AND s.retired_at IS NULL;
+
+-- name: shut_items_of
+-- A sale's SKUs that nobody may reserve.
+SELECT item, sku, shut_at, shut_reason FROM sale_items
+WHERE sale_id = $1 AND shut_at IS NOT NULL ORDER BY item;
+
+-- name: reopen_item
+-- With its entry in the merchant's log and an event for whoever listens.
+WITH opened AS (
+    UPDATE sale_items SET shut_at = NULL, shut_reason = NULL
+    WHERE sale_id = $1 AND item = $2 AND shut_at IS NOT NULL RETURNING sku
+)
+SELECT
+    append_to_audit_log(s.merchant_id, 'operator', 'reopen_item', opened.sku, s.id,
+        jsonb_build_object('because', $3::text)),
+    announce_event(s.merchant_id, 'sale.sku_reopened', s.id, NULL,
+        json_build_object('sale_id', s.id, 'sku', opened.sku))
+FROM sales AS s, opened WHERE s.id = $1;
+
 -- name: sale
 -- What the audit must know of a sale.
 SELECT id, state, lanes, epoch, per_buyer_limit,

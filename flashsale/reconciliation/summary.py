@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flashsale.domain.orders import OrderState
 from flashsale.reconciliation.cut import Cut
 from flashsale.reconciliation.evaluate import Ledger
+from flashsale.reconciliation.queries import ShutItem
 from flashsale.reconciliation.ranges import size
 
 _NAMED_MAX = 3
 
 
-def alerts(cut: Cut, ledger: Ledger) -> list[str]:
+def alerts(cut: Cut, ledger: Ledger, shut: Sequence[ShutItem] = ()) -> list[str]:
     """What wants a person's eye although no equation is broken by it."""
     rejected = ledger.orders([OrderState.REJECTED])
     found = [
@@ -20,6 +23,11 @@ def alerts(cut: Cut, ledger: Ledger) -> list[str]:
     ]
     if len(cut.dead_letters) > _NAMED_MAX:
         found.append(f"{len(cut.dead_letters) - _NAMED_MAX} more dead letters.")
+    found += [
+        f"SKU {item.sku!r} is shut since {item.shut_at:%Y-%m-%d %H:%M:%S} UTC:"
+        f" {item.shut_reason}. Nobody can reserve it until it is reopened."
+        for item in shut
+    ]
     if rejected:
         found.append(f"{rejected} orders were rejected: Postgres had no room for what Redis sold.")
     found += [

@@ -45,7 +45,7 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class LaneSnapshot:
-    """Everything countable of a lane at one instant."""
+    """Everything countable of a lane at one instant; `shut` are numbers of items."""
 
     epoch: int
     seq: int
@@ -57,6 +57,7 @@ class LaneSnapshot:
     stream_length: int
     last_entry_id: str
     stock: tuple[Stock, ...]
+    shut: frozenset[int]
 
 
 class TailEntry(NamedTuple):

@@ -133,6 +133,14 @@ class ReservationStore(Moves):
         )
         return status_of(reply)
 
+    async def shut_item(
+        self, sale: str, lane: int, epoch: int, item: int, *, shut: bool = True
+    ) -> Status:
+        """Stop one SKU from being reserved, or let it be: DONE, ALREADY, UNKNOWN_SKU."""
+        state = "shut" if shut else "open"
+        reply = await self._runner.run("shut_item", lane_keys(sale, lane)[:1], (epoch, item, state))
+        return status_of(reply)
+
     async def expire_due(self, sale: str, lane: int, epoch: int, limit: int) -> Expired:
         """End at most `limit` overdue holds and checkouts."""
         keys = lane_keys(sale, lane)
@@ -153,7 +161,7 @@ class ReservationStore(Moves):
             "snapshot", (keys.meta, keys.stock, keys.holds, keys.deadlines, keys.events), ()
         )
         lane_status_of(reply)
-        counters = reply[14:]
+        counters = reply[15:]
         return LaneSnapshot(
             epoch=reply[1],
             seq=reply[2],
@@ -167,6 +175,7 @@ class ReservationStore(Moves):
             stock=tuple(
                 Stock(*counters[at : at + _COUNTERS]) for at in range(0, len(counters), _COUNTERS)
             ),
+            shut=frozenset(int(item) for item in reply[14].split(",") if item),
         )
 
     async def tail(self, sale: str, lane: int, epoch: int, after: str, limit: int) -> Tail:

@@ -49,6 +49,7 @@ async def enact(pool: Pool, store: ReservationStore, sale: SaleFacts) -> int:
             snapshot = await store.snapshot(sale.id, lane)
             changed += 1
         changed += await _align(store, sale, lane, snapshot)
+        changed += await _align_items(store, sale, lane, snapshot)
     return changed
 
 
@@ -60,11 +61,19 @@ async def bring_in_line(pool: Pool, store: ReservationStore, sale_id: str) -> Sa
     told = None
     for _ in range(_LOOKS_MAX):
         sale = await queries.find_sale(pool, sale_id)
-        if sale is None or (sale.state, sale.terms, len(sale.items)) == told:
+        if sale is None or _told(sale) == told:
             return sale
         await enact(pool, store, sale)
-        told = (sale.state, sale.terms, len(sale.items))
+        told = _told(sale)
     return await queries.find_sale(pool, sale_id)
+
+
+def _told(sale: SaleFacts) -> tuple[object, ...]:
+    return sale.state, sale.terms, len(sale.items), _shut(sale)
+
+
+def _shut(sale: SaleFacts) -> frozenset[int]:
+    return frozenset(item.item for item in sale.items if item.shut_reason is not None)
 
 
 async def _arm(pool: Pool, store: ReservationStore, sale: SaleFacts) -> None:
@@ -117,3 +126,15 @@ async def _align(
     else:
         await store.close_sale(*place, cancelled=sale.state is SaleState.CANCELLED)
     return True
+
+
+async def _align_items(
+    store: ReservationStore, sale: SaleFacts, lane: int, snapshot: LaneSnapshot
+) -> bool:
+    """Tell one lane which SKUs are shut and which no longer are; whether there was anything."""
+    wanted = _shut(sale)
+    for item in wanted ^ snapshot.shut:
+        status = await store.shut_item(sale.id, lane, sale.epoch, item, shut=item in wanted)
+        if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH}:
+            raise LaneLostError(status.value)
+    return wanted != snapshot.shut

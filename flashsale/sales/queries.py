@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from asyncpg import Connection, Record
 from asyncpg import Pool as AsyncpgPool
@@ -54,7 +54,7 @@ async def running_sales(database: Database, limit: int) -> list[SaleFacts]:
 
 
 def _facts(row: Record) -> SaleFacts:
-    items = tuple(_item(*columns) for columns in json.loads(row["items"]))
+    items = tuple(_item(columns) for columns in json.loads(row["items"]))
     preorder = row["preorder"]
     return SaleFacts(
         **{
@@ -68,18 +68,11 @@ def _facts(row: Record) -> SaleFacts:
     )
 
 
-def _item(
-    item: int,
-    sku: str,
-    name: str,
-    amount: int,
-    currency: str,
-    capacity: int,
-    ships_at_ms: int | None,
-    deposit: int | None,
-) -> ItemFacts:
+def _item(columns: Sequence[Any]) -> ItemFacts:
+    item, sku, name, amount, currency, capacity, ships_at_ms, deposit, shut_reason = columns
     taken = None if deposit is None else Money(deposit, currency)
-    return ItemFacts(item, sku, name, Money(amount, currency), capacity, ships_at_ms, taken)
+    price = Money(amount, currency)
+    return ItemFacts(item, sku, name, price, capacity, ships_at_ms, taken, shut_reason)
 
 
 async def page_of_ids(

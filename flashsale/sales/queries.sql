@@ -14,7 +14,8 @@ SELECT
         SELECT json_agg(
             json_build_array(
                 i.item, i.sku, i.name, i.price_amount, i.price_currency, i.capacity,
-                (extract(epoch FROM i.ships_at) * 1000)::bigint, i.deposit_amount
+                (extract(epoch FROM i.ships_at) * 1000)::bigint, i.deposit_amount,
+                i.shut_reason
             ) ORDER BY i.item
         )
         FROM sale_items AS i WHERE i.sale_id = s.id

@@ -29,7 +29,10 @@ def instant(unix_ms: int) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class ItemFacts:
-    """One SKU of a sale. `item` is its number there; `capacity` counts all supply given."""
+    """One SKU of a sale. `item` is its number there; `capacity` counts all supply given.
+
+    `shut_reason`: why the engine lets nobody reserve it; None where it does.
+    """
 
     item: int
     sku: str
@@ -38,6 +41,7 @@ class ItemFacts:
     capacity: int
     ships_at_ms: int | None = None
     deposit: Money | None = None
+    shut_reason: str | None = None
 
     @property
     def due_now(self) -> Money:
@@ -80,6 +84,7 @@ class SaleFacts:
     `state` is what is recorded; `visible_state` is what the public sees at an instant. `armed`:
     its lanes exist in Redis; `retired`: they have been removed again. `revision` counts the
     merchant's edits and is the ETag. `may_have_lost`: Redis lost a disk while this was on sale.
+    `paused_reason`: why the engine paused it; None where its merchant did.
     """
 
     id: str
@@ -103,6 +108,7 @@ class SaleFacts:
     cancellation: CancellationTerms = CancellationTerms()
     preorder: PreorderTerms | None = None
     may_have_lost: bool = False
+    paused_reason: str | None = None
 
     @property
     def is_public(self) -> bool:

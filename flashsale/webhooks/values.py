@@ -16,7 +16,7 @@ EVENT_TYPES = (
     *("order.ship_date_moved", "order.expired", "order.cancelled", "order.rejected"),
     *("order.refunded", "order.forfeited", "payment.late_refunded", "payment.duplicate_refunded"),
     *("sale.scheduled", "sale.opened", "sale.paused", "sale.resumed", "sale.sold_out"),
-    *("sale.closed", "sale.cancelled"),
+    *("sale.closed", "sale.cancelled", "sale.sku_shut", "sale.sku_reopened"),
 )
 #: Sent when its merchant asks for it, whatever the endpoint's filter.
 TEST_TYPE = "webhook.test"

@@ -49,6 +49,7 @@ class Holdings:
     #: Orders that the clock will end, and when.
     due_ms: dict[str, int] = field(default_factory=dict)
     supplies: set[str] = field(default_factory=set)
+    shut: set[int] = field(default_factory=set)
     seq: int = 0
     now_ms: int = 0
     events: list[OrderEvent | SaleEvent] = field(default_factory=list)

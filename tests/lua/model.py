@@ -49,6 +49,16 @@ class LaneModel(Holdings):
         self._append(SaleEvent(EventKind.PAUSED if state == "paused" else EventKind.RESUMED, ""))
         return [Status.DONE]
 
+    def shut_item(self, epoch: int, item: int, state: str) -> list[Any]:
+        if refusal := self._foreign(epoch):
+            return refusal
+        if item >= len(self.stock):
+            return [Status.UNKNOWN_SKU]
+        if (item in self.shut) == (state == "shut"):
+            return [Status.ALREADY]
+        self.shut ^= {item}
+        return [Status.DONE]
+
     def close_sale(self, epoch: int, state: str) -> list[Any]:
         if refusal := self._foreign(epoch):
             return refusal
@@ -108,6 +118,8 @@ class LaneModel(Holdings):
         if self.now_ms < self.terms.starts_at_ms:
             return [Status.NOT_OPEN, self.terms.starts_at_ms]
         if self.state == "paused":
+            return [Status.PAUSED, 0]
+        if item in self.shut:
             return [Status.PAUSED, 0]
         if not 0 <= item < len(self.stock):
             return [Status.UNKNOWN_SKU, 0]

@@ -31,6 +31,7 @@ FIRST_TO_LAST = [
     ("return_units", 1, "b", "bob", "F"),
     ("expire_due", 1, 10),
     ("pause", 1, "paused"),
+    ("shut_item", 1, 1, "shut"),
     ("snapshot",),
     ("tail", 1, "0-0", 10),
     ("seal", 2),

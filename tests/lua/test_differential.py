@@ -91,7 +91,13 @@ class Run:
         """A script, its arguments, and the same for the model."""
         dice, epoch = self.dice, self.epoch()
         weights = {"reserve": 45, "release": 12, "expire_due": 12, "add_supply": 8, "open_sale": 9}
-        weights |= {"pause": 6, "cancel_holds": 2, "close_sale": 0.2, "add_item": 0.5}
+        weights |= {
+            "pause": 6,
+            "cancel_holds": 2,
+            "close_sale": 0.2,
+            "add_item": 0.5,
+            "shut_item": 5,
+        }
         weights |= {"pay": 15, "decline": 10, "capture": 14, "return_units": 6, "change_item": 9}
         script = dice.choices(list(weights), list(weights.values()))[0]
         match script:
@@ -115,6 +121,9 @@ class Run:
                 numbers = (terms.starts_at_ms, terms.ends_at_ms, terms.buyer_limit, terms.hold_ms)
                 arguments = (epoch, *numbers, len(capacities), *capacities)
                 return script, arguments, (epoch, terms, capacities)
+            case "shut_item":
+                state = dice.choices(["shut", "open"], [1, 4])[0]
+                arguments = (epoch, dice.randrange(ITEMS + 1), state)
             case "pause":
                 arguments = (epoch, dice.choices(["paused", "open"], [1, 2])[0])
             case "close_sale":
@@ -149,11 +158,12 @@ class Run:
     async def compare_counters(self) -> None:
         reply = await self.lane.call("snapshot")
         model = self.model
-        stock = [Stock(*reply[at : at + 5]) for at in range(14, len(reply), 5)]
+        stock = [Stock(*reply[at : at + 5]) for at in range(15, len(reply), 5)]
         assert stock == model.stock
         assert all(item.balances() for item in stock), "INV-1"
         assert (reply[1:3], reply[4]) == ([model.epoch, model.seq], model.state)
         assert Terms(*reply[5:9]) == model.terms
+        assert {int(item) for item in reply[14].split(",") if item} == model.shut
         assert reply[9:13] == [len(model.holds), len(model.live()), model.seq, self.last_id]
 
     async def compare_contents(self) -> None:

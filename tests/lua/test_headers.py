@@ -29,7 +29,7 @@ READERS = {"snapshot", "tail"}
 #: These give back, end what was begun, or free memory: they must work when Redis' memory is full.
 RELEASES = {
     *("release", "expire_due", "cancel_holds", "close_sale", "retire", "trim_events"),
-    *("decline", "capture", "return_units", "seal"),
+    *("decline", "capture", "return_units", "seal", "shut_item"),
 }
 
 every_script = pytest.mark.parametrize("name", PATHS)

@@ -25,7 +25,7 @@ async def test_a_snapshot_shows_everything_countable(lane: Lane):
     assert without_instants(await lane.call("snapshot"))[:12] == without_instants(
         ["DONE", 1, 5, T, "open", PAST, FUTURE, 2, HOUR_MS, *counted[:3]]
     )
-    assert (await lane.call("snapshot"))[12:] == [last, 2, *stock]
+    assert (await lane.call("snapshot"))[12:] == [last, 2, "", *stock]
 
 
 async def test_the_newest_entry_is_known_after_it_was_trimmed(lane: Lane):

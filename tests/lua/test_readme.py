@@ -41,6 +41,7 @@ async def test_keys_hold_what_is_listed(lane: Lane):
     """The fields that a lane in use really has."""
     await lane.open(10)
     await lane.reserve(("order", "ann", 0, 1))
+    await lane.call("shut_item", 1, 0, "shut")
     listed = {
         key.strip("`"): set(re.findall(r"`(\w+(?::n)?)`", what)) for key, _, what in rows("Keys")
     }

@@ -67,6 +67,11 @@ REFUSED = [
     ("change_item", (1, "other", "ann", 0), ["UNKNOWN_ORDER"]),
     ("change_item", (1, "taken", "bob", 0), ["UNKNOWN_ORDER"]),
     ("add_item", (2, 1, 5), ["FOREIGN_EPOCH"]),
+    ("shut_item", (2, 0, "shut"), ["FOREIGN_EPOCH"]),
+    ("shut_item", (1, -1, "shut"), ["BAD_ARGUMENT"]),
+    ("shut_item", (1, 0, "ajar"), ["BAD_ARGUMENT"]),
+    ("shut_item", (1, 1, "shut"), ["UNKNOWN_SKU"]),
+    ("shut_item", (1, 0, "open"), ["ALREADY"]),
     ("add_item", (1, 100, 5), ["BAD_ARGUMENT"]),
     ("add_item", (1, 1, -5), ["BAD_ARGUMENT"]),
     ("add_item", (1, 1, 1_000_000_001), ["BAD_ARGUMENT"]),
@@ -109,6 +114,7 @@ async def test_a_refusal_changes_no_byte(lane: Lane, script: str, arguments, rep
         ("return_units", (2, "o", "ann", "odd")),
         ("reserve", (2, 0)),
         ("retire", (2,)),
+        ("shut_item", (2, -1, "odd")),
         ("snapshot", ()),
         ("tail", (2, "odd", 0)),
     ],
@@ -132,6 +138,7 @@ class Attempt:
     lane: dict[str, int] = field(default_factory=dict)
     close: bool = False
     pause: bool = False
+    shut: bool = False
     lose: bool = False
 
 
@@ -145,6 +152,7 @@ REASONS = {
     "SALE_OVER by the clock": {"lane": {"ends": PAST + 1}},
     "NOT_OPEN": {"lane": {"starts": FUTURE - 1}},
     "PAUSED": {"pause": True},
+    "PAUSED for this SKU": {"shut": True},
     "UNKNOWN_SKU": {"item": 1},
     "LIMIT_REACHED": {"buyer": "ann", "quantity": 2},
     "SOLD_OUT": {"quantity": 3, "lane": {"limit": 9}},
@@ -154,6 +162,7 @@ EXCLUSIVE = [
     {"SALE_OVER", "SALE_OVER by the clock"},
     {"SALE_OVER by the clock", "NOT_OPEN"},
     {"SALE_OVER", "PAUSED"},
+    {"PAUSED for this SKU", "UNKNOWN_SKU"},
 ]
 DETAILS = {"BAD_ARGUMENT": 0, "NOT_OPEN": FUTURE - 1}
 PAIRS = [pair for pair in combinations(REASONS, 2) if set(pair) not in EXCLUSIVE]
@@ -181,6 +190,8 @@ async def _try(lane: Lane, attempt: Attempt) -> list:
         assert await lane.open(3, **attempt.lane) == ["UPDATED"]
     if attempt.pause:
         assert await lane.call("pause", 1, "paused") == ["DONE"]
+    if attempt.shut:
+        assert await lane.call("shut_item", 1, 0, "shut") == ["DONE"]
     if attempt.close:
         assert await lane.call("close_sale", 1, "closed") == ["DONE"]
     if attempt.lose:
