@@ -54,13 +54,14 @@ def judge(run: Run) -> list[Broken]:
 
 def sometimes(run: Run) -> dict[str, int]:
     """How often each thing happened: what the files show, or what the runner has counted."""
+    expired = sum(row["state"] == "expired" for row in run.rows("orders"))
+    refused = sum(row["cause"] == "late" for row in run.rows("refunds"))
     shown = Counter(
-        expiries=sum(row["state"] == "expired" for row in run.rows("orders")),
-        late_payments=sum(row["cause"] == "late" for row in run.rows("refunds")),
+        expiries=max(expired, _lines(run, "X")),
+        late_payments=refused + _late(run),
         dead_letters=len(run.rows("dead_letters")),
         recoveries=sum(row["step"] == "opened" for row in run.rows("recoveries")),
     )
-    shown += Counter(expiries=_lines(run, "X"), late_payments=_late(run))
     names = sorted({*MUST_HAPPEN, *shown, *run.sometimes})
     return {name: max(shown[name], int(run.sometimes.get(name, 0))) for name in names}
 
