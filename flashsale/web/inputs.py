@@ -15,6 +15,7 @@ from flashsale.web.schemas import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageQuery
 ID_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 
 _CURSOR_MAX_CHARACTERS = 200
+_LIMIT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _REVISION = re.compile(r'"([0-9]{1,9})"', re.ASCII)
 
 
@@ -41,7 +42,7 @@ def page_query(request: web.Request, *also: str) -> PageQuery:
         if len(query.getall(name)) > 1:
             raise invalid(f"/{name}", "May be given once.")
     limit = query.get("limit", str(PAGE_LIMIT_DEFAULT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= PAGE_LIMIT_MAX):
+    if not (_LIMIT.fullmatch(limit) and 1 <= int(limit) <= PAGE_LIMIT_MAX):
         raise invalid("/limit", f"Must be a whole number from 1 to {PAGE_LIMIT_MAX}.")
     cursor = query.get("cursor")
     if cursor is not None and not (

@@ -116,14 +116,15 @@ class SandboxProvider:
         given = {name.lower(): value for name, value in headers.items()}
         event_id = given.get("webhook-id", "")
         stamp = given.get("webhook-timestamp", "")
-        if not event_id or not _STAMP.fullmatch(stamp):
+        signed = given.get("webhook-signature", "")
+        # Bytes that are no UTF-8 come as surrogates, which cannot be signed or compared.
+        if not event_id or not _STAMP.fullmatch(stamp) or not (event_id + signed).isascii():
             raise SignatureError("The callback is not signed.")
         try:
             text = body.decode()
         except UnicodeDecodeError:
             raise SignatureError("The callback's body is not what was signed.") from None
-        signatures = given.get("webhook-signature", "").split()
-        if not self._is_signed(signatures, event_id, int(stamp), text):
+        if not self._is_signed(signed.split(), event_id, int(stamp), text):
             raise SignatureError("The callback's signature does not fit.")
         if abs(now - int(stamp)) > STAMP_SECONDS_MAX:
             raise StampError("The callback's stamp is too far from now.")

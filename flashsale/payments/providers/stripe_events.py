@@ -33,7 +33,12 @@ def event_of(event: Mapping[str, Any]) -> ProviderEvent:
         occurred_at_ms=event["created"] * 1000,
         payload=event,
     )
-    if not (isinstance(told.id, str) and type(told.amount) is int and told.amount >= 0):
+    numbers = (told.amount, told.occurred_at_ms)
+    if (
+        not all(type(each) is int and 0 <= each < 1 << 63 for each in numbers)
+        or not (isinstance(told.id, str) and isinstance(told.type, str))
+        or not (told.ref is None or isinstance(told.ref, str))
+    ):
         raise ValueError("no event of Stripe's")
     return told
 
