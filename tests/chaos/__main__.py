@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: runs with random faults, each checked, failures shrunk. It decides nothing.
+"""Runs with random faults, each checked, failures shrunk. It decides nothing itself.
 
 python -m tests.chaos --seeds 20 --seconds 60 [--seed S] [--planted NAME|all] [--out DIR]
 """

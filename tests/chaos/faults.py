@@ -1,4 +1,4 @@
-"""Every fault that is to be survived, each over by itself; `FAULTS` is the list they are drawn from.
+"""Every fault that is to be survived, each over by itself. `FAULTS`: what is drawn from.
 
 A fault is a coroutine of (world, arguments) that returns a note. Its length is in its arguments,
 in milliseconds, so that a schedule says all there is to say.
@@ -31,6 +31,8 @@ class Kind(NamedTuple):
     weight: int = 2
     loses: bool = False
     moves_clocks: bool = False
+    #: At most once a run: several would be the whole run.
+    once: bool = False
 
 
 async def kill(world: World, args: Arguments) -> str:
@@ -159,7 +161,7 @@ FAULTS: dict[str, Kind] = {
     "redis_out_of_memory": Kind(_S.out_of_memory, _for(800, 2000)),
     "redis_disk_full": Kind(_S.redis_disk_full, _for(800, 1500)),
     "postgres_disk_full": Kind(_S.postgres_disk_full, _nothing, 1),
-    "postgres_down": Kind(_S.postgres_down, _for(8_000, 12_000), 1),
+    "postgres_down": Kind(_S.postgres_down, _for(8_000, 12_000), 1, once=True),
     "pool_exhausted": Kind(run_dry, _for(1000, 2500)),
     "delay": Kind(_W.delay, _delayed),
     "reset": Kind(_W.reset, _either),

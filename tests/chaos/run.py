@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,9 +20,10 @@ from tests.chaos.clients import PRICES, SKUS, Merchant, Shop, live_all
 from tests.chaos.history import History, opened
 from tests.chaos.kept import now_ms
 from tests.chaos.schedule import Planned, carry_out, moves_clocks
-from tests.chaos.world import World, world
+from tests.chaos.world import ROOT, World, world
 
-UNITS = 500
+#: Of each SKU: 500 altogether.
+UNITS = 250
 LIMIT = 2
 HOLD_SECONDS = 3
 CLIENTS = 50
@@ -38,6 +41,8 @@ class Plan:
     clients: int = CLIENTS
     planted: str | None = None
     environment: dict[str, str] | None = None
+    units: int = UNITS
+    patience_seconds: float = quiet.PATIENCE_SECONDS
 
 
 async def run(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -50,7 +55,7 @@ async def run(plan: Plan, folder: Path) -> dict[str, Any]:
     ):
         with opened(folder) as file:
             history = History(session, place.base_url, file)
-            shop = await _announce(place, history, UNITS, LIMIT, HOLD_SECONDS)
+            shop = await _announce(place, history, plan.units, LIMIT, HOLD_SECONDS)
             probe = await _announce(place, history, _PROBE_UNITS, LIMIT, 60)
             about = await _live(plan, place, shop, probe, folder)
         await _write(folder, place, about, history)
@@ -76,7 +81,7 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
         healed = now_ms()
         shop.stopping.set()
         await crowd
-        quiescence = await quiet.until_quiet(place, probe)
+        quiescence = await quiet.until_quiet(place, probe, plan.patience_seconds)
     finally:
         for task in (crowd, tail):
             task.cancel()
@@ -87,7 +92,7 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
         "seed": plan.seed,
         "seconds": plan.seconds,
         "clients": plan.clients,
-        "units": dict.fromkeys(SKUS, UNITS // len(SKUS)),
+        "units": dict.fromkeys(SKUS, plan.units),
         "prices": PRICES,
         "buyer_limit": LIMIT,
         "hold_seconds": HOLD_SECONDS,
@@ -126,7 +131,7 @@ async def _announce(
                 "sku": sku,
                 "name": sku,
                 "price": {"amount": PRICES[sku], "currency": "CNY"},
-                "supply": units // len(SKUS),
+                "supply": units,
             }
             for sku in SKUS
         ],
@@ -145,10 +150,33 @@ async def _announce(
     return shop
 
 
+async def _audited(place: World) -> Any:
+    """What the engine's own audit says, as an operator would ask it."""
+    environment = {
+        **os.environ,
+        **place.place.environment(),
+        "FLASHSALE_REDIS_URL": place.redis_url,
+        "FLASHSALE_POSTGRES_DSN": place.postgres_dsn,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "flashsale", "audit", "--json"),
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await process.communicate()
+    try:
+        return json.loads(told)
+    except ValueError:
+        return {"holds": False, "said": told.decode(errors="replace")[-2000:]}
+
+
 async def _write(folder: Path, place: World, about: dict[str, Any], history: History) -> None:
     rows = await dump.postgres_rows(place)
     wholes = {
         "run": about,
+        "audit": await _audited(place),
         "redis": await dump.redis_lanes(place),
         "postgres": rows,
         "provider": await dump.provider_lines(place),

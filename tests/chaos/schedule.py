@@ -44,6 +44,8 @@ def draw(seed: int, seconds: float, only: Sequence[str] = ()) -> list[Planned]:
     at_ms = _FIRST_MS
     while at_ms < seconds * 1000:
         (name,) = random.choices(names, weights)
+        if FAULTS[name].once and any(each.fault == name for each in planned):
+            name = "kill_settle" if "kill_settle" in names else names[0]
         planned.append(Planned(at_ms, name, FAULTS[name].draw(random, scale)))
         at_ms += random.randint(*_GAP_MS)
     return planned

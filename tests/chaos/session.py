@@ -88,6 +88,8 @@ class Session:
         broken = await _check(folder)
         if not about["quiescence"]["reached"]:
             broken = tuple(sorted({*broken, "INV-18"}))
+        if not json.loads((folder / "audit.json").read_text())["holds"]:
+            broken = tuple(sorted({*broken, "audit"}))
         sometimes = json.loads((folder / "sometimes.json").read_text())
         say(f"  {folder.name}: {', '.join(broken) or 'holds'}; {_brief(about, sometimes)}")
         return Outcome(folder.name, folder, broken, sometimes, about)
@@ -139,7 +141,8 @@ async def _check(folder: Path) -> tuple[str, ...]:
 def _brief(about: dict[str, Any], sometimes: dict[str, int]) -> str:
     operations = sum(about["operations"].values())
     quiet = about["quiescence"]
-    left = "" if quiet["reached"] else f" ({quiet['missing']})"
+    last = max(quiet["held_up_ms"].items(), key=lambda each: each[1], default=("", 0))[0]
+    left = f" (last: {last})" if quiet["reached"] else f" (never: {quiet['missing']})"
     seen = ", ".join(f"{name} {sometimes.get(name, 0)}" for name in SOMETIMES)
     return f"{operations} operations, quiet after {quiet['took_ms'] / 1000:.1f} s{left}; {seen}"
 

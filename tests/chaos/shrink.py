@@ -1,4 +1,4 @@
-"""Finds a small schedule that still fails: halves first, then single faults. It runs nothing itself."""
+"""Finds a small schedule that still fails: halves, then single faults. It runs nothing itself."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -205,11 +206,27 @@ async def _made(stack: contextlib.AsyncExitStack, folder: Path, *, moves_clocks:
 
 async def _keep_server(stack: contextlib.AsyncExitStack, made: World, name: str) -> None:
     server = getattr(made, f"{name}_server")
+    if name == "postgres":
+        await asyncio.to_thread(_copy_cluster, server)
     server.prepare()
     kept = Kept(name, lambda: start(server), made.told, server.stop_signal)
     made.kept[name] = kept
     stack.push_async_callback(kept.end)
     await kept.begin()
+
+
+#: An empty cluster, made once: making one takes longer than a short run.
+_CLUSTER = tempfile.TemporaryDirectory(prefix="fs-chaos-cluster-")
+
+
+def _copy_cluster(server: PostgresServer) -> None:
+    kept = Path(_CLUSTER.name) / "postgres"
+    if not kept.exists():
+        server.prepare()
+        server.socket_dir.rmdir()
+        subprocess.run(["cp", "-a", server.data_dir, kept], check=True)
+        return
+    subprocess.run(["cp", "-a", kept, server.data_dir], check=True)
 
 
 async def _start_processes(
