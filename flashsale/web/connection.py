@@ -171,6 +171,12 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Write an answer of aiohttp's way, and see whether it is the last one."""
+        if request._message.upgrade:  # noqa: SLF001 - the parser's word, which no request repeats
+            # No other protocol is spoken here. Of what stands behind such a request aiohttp loses
+            # the part that came with it, and would take the rest for a request of its own.
+            self._refused = True
+            if isinstance(resp, web.StreamResponse):
+                resp.force_close()
         finished = await super().finish_response(request, resp, start_time)
         if self._refused:
             await self._linger()
