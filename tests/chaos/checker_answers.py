@@ -21,10 +21,9 @@ def _won(run: Run) -> Iterator[Op]:
 def kept(run: Run) -> Iterator[Broken]:
     """INV-9: whoever was told "yes" is in a store, or was told that it is gone."""
     known = set(run.orders) | set(run.held())
-    first_loss = min(run.losses(), default=None)
-    last_loss = max(run.losses(), default=None)
+    first_loss = min((at_ms for at_ms, _ in run.losses()), default=None)
     for op in _won(run):
-        if op.order not in known and (last_loss is None or op.invoked > last_loss):
+        if op.order not in known and op.invoked > run.forgot_until_ms():
             yield Broken("INV-9", "an answered reservation is nowhere", op)
     for op in run.ops:
         gone = op.code == "reservation_lost" or op.state == "rejected"

@@ -147,7 +147,7 @@ def step_of(op: Op) -> Step | None:
     return None
 
 
-def of_order(ops: Iterable[Op], losses: Sequence[int] = ()) -> list[Step]:
+def of_order(ops: Iterable[Op], losses: Sequence[tuple[int, int]] = ()) -> list[Step]:
     """The steps of one order. What is only asked counts once: asking again adds nothing."""
     steps: list[Step] = []
     asked: set[str] = set()
@@ -157,7 +157,8 @@ def of_order(ops: Iterable[Op], losses: Sequence[int] = ()) -> list[Step]:
             continue
         asked |= {step.op} & _CAUSES
         steps.append(step)
-    since = [at_ms for at_ms in losses if not steps or at_ms >= steps[0].invoked]
+    # What is put back was copied earlier: a disk may forget what came after the copy.
+    since = [at_ms for at_ms, done_ms in losses if not steps or done_ms >= steps[0].invoked]
     never = float("inf")
     lost = [Step("loss", at_ms, never, surely=False, told=None) for at_ms in since[:_LOSSES_MAX]]
     return [*steps, *lost]

@@ -135,14 +135,16 @@ class Run:
             if fault.get("lossy") or ("lossy" not in fault and _LOSSY.search(fault["fault"]))
         ]
 
-    def losses(self) -> list[int]:
-        """When a disk began to forget; nothing is lost in a run without one."""
-        return sorted(int(fault["at_ms"]) for fault in self._lossy_faults())
+    def losses(self) -> list[tuple[int, int]]:
+        """From when to when each disk was made to forget; nothing is lost in a run without one."""
+        faults = self._lossy_faults()
+        return sorted(
+            (int(fault["at_ms"]), int(fault.get("done_ms") or fault["at_ms"])) for fault in faults
+        )
 
     def forgot_until_ms(self) -> int:
         """When the last disk had been put back; 0 where none was."""
-        faults = self._lossy_faults()
-        return max((int(fault.get("done_ms") or fault["at_ms"]) for fault in faults), default=0)
+        return max((done for _, done in self.losses()), default=0)
 
     @property
     def lossy(self) -> bool:
