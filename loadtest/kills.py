@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flashsale.clients import StartError
 from flashsale.demo.crowd import Mix
 from flashsale.demo.launch import Launch, announce
 from flashsale.demo.load import driven
@@ -115,8 +116,10 @@ async def run(units: int, rate: float, seed: int) -> Run:
                 killing.cancel()
                 await asyncio.gather(killing, return_exceptions=True)
             await _judge(started, launch, answers, done)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except StartError:
+        say(f"The logs are in {folder / 'logs'}.")
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
     return done
 
 
@@ -194,11 +197,10 @@ def page(done: Run) -> str:
     lines = [
         "# A launch under fire",
         "",
-        (
-            f"`python -m loadtest.kills --units {done.units} --rate {done.rate:g} --seed {done.seed}`:"
-            f" {done.units:,} units offered at {done.rate:,.0f} requests a second over real HTTP to one"
-            " machine, while every process and both servers are killed with SIGKILL in turn."
-        ),
+        f"`python -m loadtest.kills --units {done.units} --rate {done.rate:g} --seed {done.seed}`",
+        "",
+        f"{done.units:,} units, {done.rate:,.0f} requests a second over real HTTP to one machine,",
+        "while every process and both servers are killed with SIGKILL in turn.",
         "",
         "| | |",
         "|---|---|",
