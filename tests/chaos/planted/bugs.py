@@ -223,10 +223,13 @@ _PYTHON = (
     ),
     Bug(
         "older_event_wins",
-        "settlement does not look at versions",
-        frozenset({"INV-4", "INV-11"}),
-        seconds=12,
-        faults=_crashes("before_acknowledge", 1500, 3000, 4500, 6000, 7500, 9000),
+        "settlement looks neither at versions nor at what is legal",
+        frozenset({"INV-4", "INV-6", "INV-11"}),
+        seconds=10,
+        faults=(
+            Fault(1500, "stop_and_go", {"name": "settle-1", "ms": 2500}),
+            Fault(5500, "stop_and_go", {"name": "settle-2", "ms": 2500}),
+        ),
         patches=(patches.older_event_wins,),
     ),
     Bug(

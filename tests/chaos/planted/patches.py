@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flashsale.domain.orders import is_live
+from flashsale.domain.orders import OrderState, is_live
 from flashsale.domain.outcomes import Decision, Status
 from flashsale.payments import queries
 from flashsale.payments.applying import _TAKEN, Told, _Changes
@@ -62,14 +62,14 @@ def settle_twice() -> None:
 
 
 def older_event_wins() -> None:
-    """What is known of an order counts for older than any event."""
+    """Whatever is known of an order, any event may follow."""
     original = settler.plan
 
     def plan(
         catalogue: Catalogue, batch: Folded, known: Mapping[str, KnownOrder]
     ) -> SettlementPlan:
-        unversioned = {order: each._replace(version=0) for order, each in known.items()}
-        return original(catalogue, batch, unversioned)
+        anew = {"version": 0, "state": OrderState.CONFIRMED}
+        return original(catalogue, batch, {order: e._replace(**anew) for order, e in known.items()})
 
     settler.plan = plan
 
