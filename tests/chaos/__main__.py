@@ -22,7 +22,7 @@ def _options(arguments: list[str]) -> Options:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--faults", default="", help="only these, parted by commas")
     parser.add_argument("--planted", default=None, help="a planted bug, or all: each to be caught")
-    parser.add_argument("--out", type=Path, default=Path("chaos-runs"))
+    parser.add_argument("--out", type=Path, default=Path("var/chaos"))
     parser.add_argument("--no-shrink", action="store_true", help="leave a failing schedule whole")
     given = parser.parse_args(arguments)
     only = tuple(filter(None, given.faults.split(",")))

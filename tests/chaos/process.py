@@ -94,7 +94,7 @@ def _around(
     setattr(owner, name, wrapped)
 
 
-_AFTER_SCRIPT = {
+AFTER_SCRIPT = {
     "reserve": "after_lua",
     "pay": "before_pay_recorded",
     "capture": "after_capture",
@@ -102,7 +102,7 @@ _AFTER_SCRIPT = {
 
 
 def _after_script(_: Any, _runner: Any, script: str, *__: Any) -> None:
-    if (point := _AFTER_SCRIPT.get(script)) is not None:
+    if (point := AFTER_SCRIPT.get(script)) is not None:
         die(point)
 
 
