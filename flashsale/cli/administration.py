@@ -64,6 +64,7 @@ def doctor(data_dir: DataDir = None) -> int:
             connections_max=settings.web.connections_max,
             data_dir=data_dir,
             relaxed=settings.durability == "relaxed",
+            disk_free_min_bytes=settings.checks.disk_free_min_mb << 20,
         )
     )
     Console().print(render_findings(findings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from pydantic_core import PydanticCustomError
 
 Positive = Annotated[int, Field(gt=0)]
+PerSecond = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 def _address(*schemes: str) -> AfterValidator:
@@ -56,6 +58,28 @@ class WebSettings(_Section):
     connections_max: Positive
     stop_seconds_max: Positive
     hsts_seconds: Annotated[int, Field(ge=0, le=63_072_000)]
+
+
+def _networks(text: str) -> str:
+    try:
+        for word in text.replace(",", " ").split():
+            ip_network(word)
+    except ValueError:
+        raise PydanticCustomError("networks", "should be networks such as 10.0.0.0/8") from None
+    return text
+
+
+class LimitSettings(_Section):
+    """How often one caller may call."""
+
+    buyer_per_second: PerSecond
+    address_per_second: PerSecond
+    sale_per_second: PerSecond
+    burst_seconds: Annotated[int, Field(ge=1, le=60)]
+    share_percent: Annotated[int, Field(ge=0, le=50)]
+    subjects_max: Annotated[int, Field(ge=1000)]
+    trusted_proxies: Annotated[str, AfterValidator(_networks)]
+    exempt_networks: Annotated[str, AfterValidator(_networks)]
 
 
 class ReservationSettings(_Section):
@@ -126,6 +150,13 @@ class WebhookSettings(_Section):
     endpoints_max: Positive
 
 
+class CheckSettings(_Section):
+    """What is looked at while sales run."""
+
+    reconcile_seconds: Annotated[int, Field(ge=1, le=3600)]
+    disk_free_min_mb: Annotated[int, Field(ge=0)]
+
+
 class Settings(_Section):
     """Everything that can be set; `config/default.toml` explains each."""
 
@@ -139,9 +170,11 @@ class Settings(_Section):
     stripe_api_key: SecretStr | None = None
     stripe_webhook_secrets: WebhookSecrets | None = None
     web: WebSettings
+    limits: LimitSettings
     reservation: ReservationSettings
     settlement: SettlementSettings
     timekeeper: TimekeeperSettings
+    checks: CheckSettings
     merchant: MerchantSettings
     payments: PaymentSettings
     webhooks: WebhookSettings

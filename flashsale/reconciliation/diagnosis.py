@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flashsale.reservation.server import RedisServerFacts
+from flashsale.sales.durability import OLDEST_POSTGRES, OLDEST_REDIS
 
 CLOCK_DIFFERENCE_MAX_MS = 250
 #: Sockets, files and links to the stores, besides a descriptor for each buyer.
 DESCRIPTORS_BESIDE = 200
 DISK_FREE_MIN_BYTES = 1 << 30
-DISK_FREE_GOOD_BYTES = 5 << 30
+#: Times the least: the append-only file is rewritten beside itself.
+_DISK_FREE_GOOD = 5
 _MEMORY_USED_GOOD, _MEMORY_USED_MAX = 0.75, 0.95
-_OLDEST = {"Redis": (7, 0), "Valkey": (8, 0)}
-_POSTGRES_OLDEST = 15
 
 #: The settings of Postgres that are looked at.
 POSTGRES_SETTINGS = ("server_version_num", "synchronous_commit", "fsync", "full_page_writes")
@@ -58,8 +58,7 @@ def judged(
 
 def redis_findings(facts: RedisServerFacts, *, relaxed: bool = False) -> list[Finding]:
     """Version, durability and memory. `relaxed`: forgetting the last second is accepted."""
-    oldest = _OLDEST[facts.name]
-    version = tuple(int(part) for part in facts.version.split(".")[:2])
+    oldest = OLDEST_REDIS[facts.name]
     unsafe = Level.WARN if relaxed else Level.FAIL
     wanted = {
         "appendonly": (facts.appendonly, "yes", unsafe),
@@ -70,7 +69,7 @@ def redis_findings(facts: RedisServerFacts, *, relaxed: bool = False) -> list[Fi
         judged(
             f"{facts.name} version",
             facts.version,
-            version >= oldest,
+            facts.version_numbers >= oldest,
             f"Run {facts.name} {oldest[0]}.{oldest[1]} or newer.",
         ),
         *(_redis_setting(name, *values) for name, values in wanted.items()),
@@ -113,8 +112,8 @@ def postgres_findings(
         judged(
             "Postgres version",
             f"{number // 10000}.{number % 10000}",
-            number >= _POSTGRES_OLDEST * 10000,
-            f"Run Postgres {_POSTGRES_OLDEST} or newer.",
+            number >= OLDEST_POSTGRES * 10000,
+            f"Run Postgres {OLDEST_POSTGRES} or newer.",
         ),
         judged(
             "Postgres synchronous_commit",
@@ -161,14 +160,17 @@ def library_finding(name: str, present: bool, command: str, otherwise: Level) ->
     return judged(name, found, present, f"{command}.", otherwise=otherwise)
 
 
-def disk_finding(folder: str, free_bytes: int) -> Finding:
-    """Room for the logs of both servers."""
-    worse = Level.FAIL if free_bytes < DISK_FREE_MIN_BYTES else Level.WARN
+def disk_finding(
+    place: str, free_bytes: int, *, min_bytes: int = DISK_FREE_MIN_BYTES, relaxed: bool = False
+) -> Finding:
+    """Room for the logs of both servers; with less than `min_bytes` no strict sale opens."""
+    good = min_bytes * _DISK_FREE_GOOD
+    worse = Level.FAIL if free_bytes < min_bytes and not relaxed else Level.WARN
     return judged(
         "Disk",
-        f"{_size(free_bytes)} free in {folder}",
-        free_bytes >= DISK_FREE_GOOD_BYTES,
-        f"Free {_size(DISK_FREE_GOOD_BYTES)} or put the data on a larger disk.",
+        f"{_size(free_bytes)} free {place}",
+        free_bytes >= good,
+        f"Free {_size(good)} or put the data on a larger disk.",
         otherwise=worse,
     )
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from flashsale.reconciliation import queries
 from flashsale.reconciliation.diagnosis import (
+    DISK_FREE_MIN_BYTES,
     POSTGRES_SETTINGS,
     Finding,
     Level,
@@ -28,6 +29,7 @@ from flashsale.reconciliation.diagnosis import (
 from flashsale.reconciliation.errors import NoLedgerError
 from flashsale.reservation.errors import StoreUnavailableError
 from flashsale.reservation.inspector import inspector_of
+from flashsale.sales.queries import server as postgres_facts
 from flashsale.settlement.migrate import schema_is_current
 
 _TIMEOUT_SECONDS = 5
@@ -47,23 +49,35 @@ async def examine(
     connections_max: int,
     data_dir: Path | None = None,
     relaxed: bool = False,
+    disk_free_min_bytes: int = DISK_FREE_MIN_BYTES,
 ) -> list[Finding]:
     """Look at everything; a server that does not answer is a finding, not an error.
 
     `connections_max` is what one web process may be given. `relaxed`: an installation that accepts
-    to forget the last second in a crash.
+    to forget the last second in a crash. Disks are looked at that are this machine's.
     """
     ahead_ms: dict[str, int] = {}
+    free: dict[str, int | None] = {}
     findings = [
-        *await _redis(redis_url, ahead_ms, relaxed=relaxed),
-        *await _postgres(postgres_dsn, ahead_ms, relaxed=relaxed),
+        *await _redis(redis_url, ahead_ms, free, relaxed=relaxed),
+        *await _postgres(postgres_dsn, ahead_ms, free, relaxed=relaxed),
     ]
     if ahead_ms:
         findings.append(clock_finding(ahead_ms))
-    return [*findings, *_machine(data_dir, connections_max)]
+    if data_dir is not None:
+        place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+        free = {f"in {data_dir}": shutil.disk_usage(place).free}
+    findings += [
+        disk_finding(place, found, min_bytes=disk_free_min_bytes, relaxed=relaxed)
+        for place, found in free.items()
+        if found is not None
+    ]
+    return [*findings, *_machine(connections_max)]
 
 
-async def _redis(url: str | None, ahead_ms: dict[str, int], *, relaxed: bool) -> list[Finding]:
+async def _redis(
+    url: str | None, ahead_ms: dict[str, int], free: dict[str, int | None], *, relaxed: bool
+) -> list[Finding]:
     if url is None:
         return [_unnamed("Redis", "FLASHSALE_REDIS_URL")]
     try:
@@ -74,16 +88,20 @@ async def _redis(url: str | None, ahead_ms: dict[str, int], *, relaxed: bool) ->
             ahead_ms[facts.name] = _ahead(facts.now_ms, asked_at)
     except (StoreUnavailableError, ValueError) as error:
         return [_unreachable("Redis", error, "FLASHSALE_REDIS_URL")]
+    free[f"under {facts.name}"] = facts.disk_free_bytes
     return [ok(facts.name, "reachable"), *redis_findings(facts, relaxed=relaxed)]
 
 
-async def _postgres(dsn: str | None, ahead_ms: dict[str, int], *, relaxed: bool) -> list[Finding]:
+async def _postgres(
+    dsn: str | None, ahead_ms: dict[str, int], free: dict[str, int | None], *, relaxed: bool
+) -> list[Finding]:
     if dsn is None:
         return [_unnamed("Postgres", "FLASHSALE_POSTGRES_DSN")]
     try:
         async with queries.doctors_connection(dsn, timeout_seconds=_TIMEOUT_SECONDS) as connection:
             settings = await queries.server_settings(connection, POSTGRES_SETTINGS)
             current = await schema_is_current(connection)
+            free["under Postgres"] = (await postgres_facts(connection)).disk_free_bytes
             asked_at = time.time_ns()
             ahead_ms["Postgres"] = _ahead(await queries.clock_ms(connection), asked_at)
     except NoLedgerError as error:
@@ -94,14 +112,11 @@ async def _postgres(dsn: str | None, ahead_ms: dict[str, int], *, relaxed: bool)
     ]
 
 
-def _machine(data_dir: Path | None, connections_max: int) -> list[Finding]:
+def _machine(connections_max: int) -> list[Finding]:
     findings = [
         library_finding(module, _is_there(module), command, Level(otherwise))
         for module, command, otherwise in _LIBRARIES
     ]
-    if data_dir is not None:
-        place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
-        findings.append(disk_finding(str(data_dir), shutil.disk_usage(place).free))
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [*findings, descriptors_finding(limit, connections_max)]
 

@@ -19,6 +19,8 @@ from asyncpg.pool import PoolConnectionProxy
 from flashsale.domain.money import Money
 from flashsale.domain.orders import LIVE_STATES
 from flashsale.domain.sales import SaleKind, SaleState
+from flashsale.reservation.server import free_bytes
+from flashsale.sales.durability import PostgresServerFacts
 from flashsale.sales.errors import FieldError, ValidationFailedError
 from flashsale.sales.forms import ItemForm, SaleForm
 from flashsale.sales.promises import preorder_of, read_cancellation, stored_cancellation
@@ -187,9 +189,14 @@ async def has_pending_supply(pool: Pool, sale_id: str) -> bool:
     return bool(await pool.fetchval(SQL["has_pending_supply"], sale_id))
 
 
-async def synchronous_commit(pool: Pool) -> str:
-    """Postgres' setting of that name for our sessions."""
-    return str(await pool.fetchval(SQL["synchronous_commit"]))
+async def server(database: Database) -> PostgresServerFacts:
+    """Version, durability and room of the server, as our sessions have them."""
+    row = await database.fetchrow(SQL["server_settings"])
+    assert row is not None
+    settings = dict(row)
+    folder = settings.pop("local_folder")
+    free = None if folder is None else free_bytes(folder)
+    return PostgresServerFacts(**settings, disk_free_bytes=free)
 
 
 @asynccontextmanager

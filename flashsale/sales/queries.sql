@@ -9,7 +9,7 @@ SELECT
     s.per_buyer_limit, s.hold_seconds, s.published_supply, s.lanes, s.epoch, s.durability,
     s.revision, s.armed_at IS NOT NULL AS armed, s.retired_at IS NOT NULL AS retired,
     (extract(epoch FROM s.created_at) * 1000)::bigint AS created_at_ms,
-    s.cancellation, s.preorder, s.may_have_lost,
+    s.cancellation, s.preorder, s.may_have_lost, s.paused_reason,
     (
         SELECT json_agg(
             json_build_array(
@@ -164,9 +164,19 @@ SELECT EXISTS (SELECT FROM supplies WHERE sale_id = $1 AND state = 'pending');
 -- What the sale offers has changed: caches hear of it and the ETag moves on.
 UPDATE sales SET revision = revision + 1 WHERE id = $1;
 
--- name: synchronous_commit
--- Whether a commit is on disk when it is answered.
-SELECT current_setting('synchronous_commit');
+-- name: server_settings
+-- What our sessions may rely on, and where the data lies if that is on the machine that asks; a
+-- server that hides the place is none.
+SELECT
+    current_setting('server_version_num')::integer / 10000 AS version,
+    current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('fsync') AS fsync,
+    current_setting('full_page_writes') AS full_page_writes,
+    (
+        SELECT setting FROM pg_settings WHERE name = 'data_directory'
+            AND (inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8'
+                OR inet_server_addr() = '::1')
+    ) AS local_folder;
 
 -- name: order_instants
 -- When the first and the last order came, and the longest that settling one took. A hold lasts

@@ -61,6 +61,7 @@ class SaleService:
         hold_seconds_min: int = 1,
         production: bool = False,
         relaxed: bool = False,
+        disk_free_min_bytes: int = 0,
     ) -> None:
         self._pool = pool
         self._store = store
@@ -68,6 +69,7 @@ class SaleService:
         # A real launch gives a buyer minutes to pay; demos and tests of expiry need seconds.
         self._hold_seconds_min = hold_seconds_min
         self._production = production
+        self._disk_free_min_bytes = disk_free_min_bytes
         # What the servers do not keep, no sale may claim.
         self._relaxed = relaxed
 
@@ -152,7 +154,10 @@ class SaleService:
         return await self._act(merchant_id, sale_id, SaleAction.PAUSE)
 
     async def resume(self, merchant_id: str, sale_id: str) -> SaleFacts:
-        """Sell again; raises as `pause` does."""
+        """Sell again; UnsafeDurabilityError as `schedule` does, and all that `pause` raises."""
+        sale = await self.get(merchant_id, sale_id)
+        if sale.state is SaleState.PAUSED:
+            await self._check_durability(sale)
         return await self._act(merchant_id, sale_id, SaleAction.RESUME)
 
     async def close(self, merchant_id: str, sale_id: str) -> SaleFacts:
@@ -288,7 +293,11 @@ class SaleService:
             raise errors.EffectPendingError(
                 "The store does not answer. Nothing was changed: try again."
             ) from error
-        fault = durability_fault(redis, await queries.synchronous_commit(self._pool))
+        fault = durability_fault(
+            redis,
+            await queries.server(self._pool),
+            disk_free_min_bytes=self._disk_free_min_bytes,
+        )
         if fault is not None:
             raise errors.UnsafeDurabilityError(fault)
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from flashsale.domain.sales import SaleState
+from flashsale.sales.queries import Database
 from flashsale.sales.queries import Transaction as Session
 from flashsale.sql import load_queries
 
@@ -59,6 +60,16 @@ async def tended(
 async def has_open_orders(session: Session, sale_id: str) -> bool:
     """Whether orders are live that only a lane can end."""
     return bool(await session.fetchval(_SQL["has_open_orders"], sale_id))
+
+
+async def about_to_open(database: Database, until: datetime) -> list[str]:
+    """Strict sales that are announced, armed and begin by `until`."""
+    return [row["id"] for row in await database.fetch(_SQL["about_to_open"], until)]
+
+
+async def pause_unsafe(database: Database, sale_id: str, reason: str) -> bool:
+    """Pause a sale that is not open yet, for a reason of ours; False where it is no longer so."""
+    return await database.fetchval(_SQL["pause_unsafe"], sale_id, reason) is not None
 
 
 async def mark_retired(session: Session, sale_id: str) -> None:

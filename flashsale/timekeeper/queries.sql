@@ -44,6 +44,22 @@ SELECT EXISTS (
     WHERE id > $1 AND id < $1 || '{' AND state IN ('confirmed', 'paying')
 );
 
+-- name: about_to_open
+-- Sales that must keep what they answer, and begin soon; what begins first comes first.
+SELECT id FROM sales
+WHERE state = 'scheduled' AND armed_at IS NOT NULL AND durability = 'strict' AND starts_at <= $1
+ORDER BY starts_at, id;
+
+-- name: pause_unsafe
+-- With its entry in the merchant's log; webhooks are told by their trigger.
+WITH paused AS (
+    UPDATE sales SET state = 'paused', paused_reason = $2, revision = revision + 1
+    WHERE id = $1 AND state = 'scheduled' RETURNING id, merchant_id
+)
+SELECT append_to_audit_log(merchant_id, 'engine', 'pause_sale', id, id,
+    jsonb_build_object('state', 'paused', 'reason', $2::text))
+FROM paused;
+
 -- name: mark_retired
 -- Its lanes are gone; Postgres alone answers for it.
 UPDATE sales SET retired_at = now() WHERE id = $1 AND retired_at IS NULL;

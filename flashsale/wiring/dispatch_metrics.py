@@ -26,6 +26,21 @@ _COUNTED: tuple[tuple[str, str, str, str], ...] = (
     ("preorders", "allocated", "flashsale_preorders_allocated_total", "Orders given a unit."),
     ("preorders", "ended", "flashsale_preorders_ended_total", "Orders ended without a balance."),
     ("preorders", "failures", "flashsale_preorders_failures_total", "Rounds that failed."),
+    ("timekeeper", "opened", "flashsale_sales_opened_total", "Openings written down."),
+    ("timekeeper", "closed", "flashsale_sales_closed_total", "Ends written down."),
+    ("timekeeper", "supplied", "flashsale_supplies_applied_total", "Waves and cuts carried out."),
+    ("timekeeper", "expired", "flashsale_holds_expired_total", "Holds and checkouts ended."),
+    ("timekeeper", "cancelled", "flashsale_holds_cancelled_total", "Holds of cancelled sales."),
+    ("timekeeper", "repaired", "flashsale_lanes_repaired_total", "Lanes told what they missed."),
+    ("timekeeper", "retired", "flashsale_sales_retired_total", "Sales taken out of Redis."),
+    ("timekeeper", "failures", "flashsale_timekeeper_failures_total", "Steps left for later."),
+    ("openings", "stopped", "flashsale_openings_stopped_total", "Sales paused as unsafe."),
+    ("openings", "failures", "flashsale_openings_unchecked_total", "Looks that failed."),
+    ("recovery", "recovered", "flashsale_recoveries_total", "Sales rebuilt in Redis."),
+    ("recovery", "failures", "flashsale_recovery_failures_total", "Looks or rebuilds that failed."),
+    ("drift", "rounds", "flashsale_reconciliations_total", "Rounds over all running sales."),
+    ("drift", "shut_by_us", "flashsale_skus_shut_total", "SKUs shut because of a drift."),
+    ("drift", "failures", "flashsale_reconciliation_failures_total", "Sales not looked at."),
 )
 
 

@@ -16,7 +16,7 @@ from flashsale.config import Settings
 from flashsale.reservation.errors import StoreUnavailableError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.durability import durability_fault
-from flashsale.sales.queries import synchronous_commit
+from flashsale.sales.queries import server as postgres_facts
 
 _LOG = structlog.get_logger(__name__)
 
@@ -26,12 +26,23 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
+async def fault_of_servers(
+    settings: Settings, store: ReservationStore, pool: asyncpg.Pool[asyncpg.Record]
+) -> str | None:
+    """What to set so that nothing answered is forgotten; raises what the servers raise."""
+    return durability_fault(
+        await store.server(),
+        await postgres_facts(pool),
+        disk_free_min_bytes=settings.checks.disk_free_min_mb << 20,
+    )
+
+
 async def check_durability(
     settings: Settings, store: ReservationStore, pool: asyncpg.Pool[asyncpg.Record]
 ) -> None:
     """StartError in production where the servers may forget what is answered; else a warning."""
     try:
-        fault = durability_fault(await store.server(), await synchronous_commit(pool))
+        fault = await fault_of_servers(settings, store, pool)
     except StoreUnavailableError as error:
         fault = f"{brief(error)}: allow INFO, TIME and CONFIG GET, which show what Redis promises."
     if fault is not None and settings.mode == "production":

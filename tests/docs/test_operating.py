@@ -9,9 +9,14 @@ from prometheus_client import CollectorRegistry
 
 from flashsale.payments.values import MoneyCounters
 from flashsale.preorders.values import Counts
+from flashsale.reconciliation.watch import Progress as Reconciling
+from flashsale.recovery.keeper import Progress as Recovering
+from flashsale.timekeeper.opening import OpeningGuard
+from flashsale.timekeeper.timekeeper import Progress as Keeping
 from flashsale.web.metrics import Metrics, SettlementMetrics
 from flashsale.webhooks.delivery_lane import Progress
 from flashsale.wiring.dispatch_metrics import DispatchMetrics
+from flashsale.wiring.timekeeper_metrics import TimekeeperMetrics
 from tests.tidy.sources import ROOT, modules, tree
 
 TEXT = (ROOT / "docs" / "operating.md").read_text()
@@ -43,7 +48,10 @@ def exported(registry: CollectorRegistry) -> set[str]:
 
 def test_every_metric_is_explained_and_no_other():
     totals = {"money": MoneyCounters(), "webhooks": Progress(), "preorders": Counts()}
+    guard = OpeningGuard(None, None, None, stops=True)
+    keeping = TimekeeperMetrics(Keeping(), guard, Recovering(), Reconciling())
     registries = (
+        keeping.registry,
         Metrics().registry,
         SettlementMetrics(CollectorRegistry()).registry,
         DispatchMetrics(totals).registry,

@@ -21,7 +21,7 @@ from flashsale.reconciliation.diagnosis import (
 )
 from flashsale.reconciliation.doctor import examine, render_findings
 from flashsale.reservation.server import RedisServerFacts
-from flashsale.sales.durability import durability_fault
+from flashsale.sales.durability import PostgresServerFacts, durability_fault
 
 GB = 1 << 30
 REDIS = RedisServerFacts(
@@ -49,6 +49,14 @@ async def test_good_servers_have_no_failure(schema, redis_url, tmp_path):
     assert {finding.name for finding in findings} >= {
         *("Redis appendfsync", "Postgres fsync", "Schema", "Clocks", "Disk", "Open files")
     }
+
+
+async def test_the_disks_of_local_servers_are_looked_at(schema, redis_url):
+    findings = await examine(redis_url, schema, connections_max=10, disk_free_min_bytes=1 << 60)
+    full = {finding.found.rpartition("free ")[2] for finding in findings if finding.failed}
+    # Postgres shows the place of its data to superusers and members of pg_read_all_settings only.
+    assert f"under {findings[0].name}" in full
+    assert full <= {f"under {findings[0].name}", "under Postgres"}
 
 
 async def test_a_redis_that_forgets_is_told_what_to_set(schema, tmp_path):
@@ -142,12 +150,28 @@ def test_postgres_is_judged(change, current, advice):
 @pytest.mark.parametrize("appendonly", ["yes", "no"])
 @pytest.mark.parametrize("appendfsync", ["always", "everysec", "no"])
 @pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru"])
-@pytest.mark.parametrize("commit", ["on", "remote_apply", "off"])
-def test_the_doctor_and_the_opening_of_a_sale_agree(appendonly, appendfsync, policy, commit):
-    facts = replace(REDIS, appendonly=appendonly, appendfsync=appendfsync, maxmemory_policy=policy)
-    settings = POSTGRES | {"synchronous_commit": commit}
-    findings = [*redis_findings(facts), *postgres_findings(settings, schema_is_current=True)]
-    assert any(finding.failed for finding in findings) == bool(durability_fault(facts, commit))
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"synchronous_commit": "remote_apply"},
+        {"synchronous_commit": "off"},
+        {"fsync": "off"},
+        {"full_page_writes": "off"},
+        {"server_version_num": "140011"},
+    ],
+)
+@pytest.mark.parametrize("free", [None, GB, GB - 1])
+def test_the_doctor_and_the_opening_of_a_sale_agree(appendonly, appendfsync, policy, setting, free):
+    redis = replace(REDIS, appendonly=appendonly, appendfsync=appendfsync, maxmemory_policy=policy)
+    redis = replace(redis, disk_free_bytes=free)
+    settings = POSTGRES | setting
+    findings = [*redis_findings(redis), *postgres_findings(settings, schema_is_current=True)]
+    findings += [] if free is None else [disk_finding("under Redis", free)]
+    version = int(settings.pop("server_version_num")) // 10000
+    postgres = PostgresServerFacts(version, **settings)
+    fault = durability_fault(redis, postgres, disk_free_min_bytes=GB)
+    assert any(finding.failed for finding in findings) == bool(fault)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +179,11 @@ def test_the_doctor_and_the_opening_of_a_sale_agree(appendonly, appendfsync, pol
     [
         (clock_finding({"Redis": 100, "Postgres": -150}), Level.OK, "250 ms apart"),
         (clock_finding({"Redis": 251}), Level.FAIL, "251 ms apart (this machine behind Redis)"),
-        (disk_finding("/d", 5 * GB), Level.OK, "5.0 GB free in /d"),
-        (disk_finding("/d", 2 * GB), Level.WARN, "2.0 GB free in /d"),
-        (disk_finding("/d", 1), Level.FAIL, "0.0 GB free in /d"),
+        (disk_finding("in /d", 5 * GB), Level.OK, "5.0 GB free in /d"),
+        (disk_finding("in /d", 2 * GB), Level.WARN, "2.0 GB free in /d"),
+        (disk_finding("in /d", 1), Level.FAIL, "0.0 GB free in /d"),
+        (disk_finding("in /d", 1, relaxed=True), Level.WARN, "0.0 GB free in /d"),
+        (disk_finding("in /d", GB, min_bytes=2 * GB), Level.FAIL, "1.0 GB free in /d"),
         (descriptors_finding(1024, 20000), Level.WARN, "1024 allowed, 20200 needed"),
         (descriptors_finding(20200, 20000), Level.OK, "20200 allowed, 20200 needed"),
         (library_finding("uvloop", False, "pip install uvloop", Level.WARN), Level.WARN, "missing"),
