@@ -84,8 +84,10 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
         quiescence = await quiet.until_quiet(place, probe, plan.patience_seconds)
     finally:
         for task in (crowd, tail):
-            task.cancel()
-        await asyncio.gather(crowd, tail, return_exceptions=True)
+            # A client library may take our cancellation for a time-out of its own, and go on.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait((task,), timeout=1)
     merchant_id = place.merchant.merchant_id if place.merchant else None
     lossy = [line["at_ms"] for line in done if line["lossy"]]
     return {
