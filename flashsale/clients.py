@@ -22,7 +22,11 @@ from flashsale.settlement.migrate import schema_is_current
 from flashsale.shipped import shipped
 
 CONNECT_SECONDS_MAX = 10.0
+WAIT_AGAIN_SECONDS = 0.1
 REDIS_CONNECTIONS_MAX = 1000  # more than anything here opens; redis-py raises above it
+#: A launch fills empty tables within seconds. A plan that a session keeps from when they were small
+#: would go on reading them whole, until Postgres has looked at the tables again a minute later.
+_FOR_GROWING_TABLES = {"enable_seqscan": "off", "jit": "off"}
 _REDIS_FORM = "redis://:PASSWORD@HOST:PORT/NUMBER"
 _POSTGRES_FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _POSTGRES_ERRORS = (
@@ -88,7 +92,11 @@ async def postgres_pool(
             max_size=connections_max,
             timeout=CONNECT_SECONDS_MAX,
             setup=carry_act,
-            server_settings={"application_name": "flashsale", **server_settings},
+            server_settings={
+                "application_name": "flashsale",
+                **_FOR_GROWING_TABLES,
+                **server_settings,
+            },
         )
     except _POSTGRES_ERRORS as error:
         raise UnreachableError(
@@ -108,6 +116,24 @@ async def postgres_pool(
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+
+
+async def servers_answer(settings: Settings, wait_seconds: float) -> None:
+    """Return once both servers take connections; UnreachableError where that takes too long.
+
+    A server that was killed reads its log first: whoever is started meanwhile waits for it rather
+    than being started again and again.
+    """
+    clock = asyncio.get_running_loop().time
+    gives_up = clock() + wait_seconds
+    while True:
+        try:
+            async with redis_client(settings), postgres_pool(settings, 1, check_schema=False):
+                return
+        except UnreachableError:
+            if clock() >= gives_up:
+                raise
+        await asyncio.sleep(WAIT_AGAIN_SECONDS)
 
 
 def _required(settings: Settings, name: str) -> str:

@@ -143,15 +143,17 @@ def _private_folder(folder: Path) -> Path:
 
 
 def _workers(data_dir: Path, host: str, port: int, web_processes: int) -> list[Worker]:
-    web = (*_PROGRAM, "web", "--host", host, "--port", str(port), "--share-port")
+    # A server that was killed reads its log before it answers: longer than a start of ours takes.
+    wait = ("--wait-seconds", str(int(READY_SECONDS_MAX)))
+    web = (*_PROGRAM, "web", *wait, "--host", host, "--port", str(port), "--share-port")
     # The same name at every start: a new process takes up at once what a killed one left.
     place = hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=6).hexdigest()
     settler = f"{socket.gethostname()}-{place}"
     names = ["web", *(f"web-{number}" for number in range(2, web_processes + 1))]
     return [
-        Worker("settle", (*_PROGRAM, "settle", "--name", settler)),
-        Worker("timekeeper", (*_PROGRAM, "timekeeper")),
-        Worker("dispatch", (*_PROGRAM, "dispatch")),
+        Worker("settle", (*_PROGRAM, "settle", *wait, "--name", settler)),
+        Worker("timekeeper", (*_PROGRAM, "timekeeper", *wait)),
+        Worker("dispatch", (*_PROGRAM, "dispatch", *wait)),
         *(Worker(name, web) for name in names),
     ]
 

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
 
-from flashsale.clients import StartError, UnreachableError
+from flashsale.clients import StartError, UnreachableError, servers_answer
 from flashsale.config import Settings, load_settings
 from flashsale.embedded.credentials import Credentials
 from flashsale.embedded.play_money import load as load_play_money
@@ -28,6 +28,9 @@ DataDir = Annotated[
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on; loopback by default.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+WaitSeconds = Annotated[
+    int, typer.Option(min=0, max=3600, help="How long to wait for servers that are starting.")
+]
 WebProcesses = Annotated[int, typer.Option(min=1, max=64, help="They share the port.")]
 
 
@@ -69,10 +72,25 @@ def run(work: Coroutine[Any, Any, _Result], data_dir: Path | None = None) -> _Re
         return uvloop.run(_stoppable(work))
 
 
-def serve(work: Coroutine[Any, Any, None], data_dir: Path | None = None) -> None:
-    """Run `work`, which only ends by itself where it fails, until a signal: that is a good end."""
+def serve(
+    work: Callable[[], Coroutine[Any, Any, None]],
+    data_dir: Path | None = None,
+    *,
+    settings: Settings | None = None,
+    wait_seconds: float = 0,
+) -> None:
+    """Run `work`, which only ends by itself where it fails, until a signal: that is a good end.
+
+    With `wait_seconds`, servers that do not answer yet are waited for.
+    """
+
+    async def begun() -> None:
+        if settings is not None and wait_seconds:
+            await servers_answer(settings, wait_seconds)
+        await work()
+
     with contextlib.suppress(Stopped):
-        run(work, data_dir)
+        run(begun(), data_dir)
 
 
 async def _stoppable(work: Coroutine[Any, Any, _Result]) -> _Result:

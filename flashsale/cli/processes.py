@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from flashsale.cli.common import (
     DataDir,
     Host,
     Port,
+    WaitSeconds,
     WebProcesses,
     serve,
     settings_for,
@@ -64,7 +66,7 @@ def up(
                 typer.echo(_IN_THE_OPEN, err=True)
             await asyncio.Event().wait()
 
-    serve(work())
+    serve(work)
 
 
 def is_loopback(host: str) -> bool:
@@ -88,6 +90,7 @@ def web(
     host: Host = None,
     port: Port = None,
     share_port: SharePort = False,
+    wait_seconds: WaitSeconds = 0,
     data_dir: DataDir = None,
 ) -> None:
     """Run one web process."""
@@ -103,7 +106,7 @@ def web(
         ):
             await asyncio.Event().wait()
 
-    serve(work(), data_dir)
+    serve(work, data_dir, settings=settings, wait_seconds=wait_seconds)
 
 
 def settle(
@@ -113,26 +116,30 @@ def settle(
             help="Take up at once what a process of this name left; no two may share a name."
         ),
     ] = None,
+    wait_seconds: WaitSeconds = 0,
     data_dir: DataDir = None,
 ) -> None:
     """Run one settlement process; several share the work."""
     settings = settings_for(data_dir)
     configure_logs()
-    serve(wiring.settle(settings, name=name), data_dir)
+    work = partial(wiring.settle, settings, name=name)
+    serve(work, data_dir, settings=settings, wait_seconds=wait_seconds)
 
 
-def dispatch(data_dir: DataDir = None) -> None:
+def dispatch(wait_seconds: WaitSeconds = 0, data_dir: DataDir = None) -> None:
     """Run one dispatch process, which carries money and messages out; several share the work."""
     settings = settings_for(data_dir)
     configure_logs()
-    serve(wiring.dispatch(settings), data_dir)
+    work = partial(wiring.dispatch, settings)
+    serve(work, data_dir, settings=settings, wait_seconds=wait_seconds)
 
 
-def timekeeper(data_dir: DataDir = None) -> None:
+def timekeeper(wait_seconds: WaitSeconds = 0, data_dir: DataDir = None) -> None:
     """Run one timekeeper; of several, one at a time acts."""
     settings = settings_for(data_dir)
     configure_logs()
-    serve(wiring.timekeeper(settings), data_dir)
+    work = partial(wiring.timekeeper, settings)
+    serve(work, data_dir, settings=settings, wait_seconds=wait_seconds)
 
 
 def sandbox(
@@ -166,4 +173,4 @@ def sandbox(
         ):
             await asyncio.Event().wait()
 
-    serve(work())
+    serve(work)

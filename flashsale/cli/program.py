@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from flashsale import __version__
-from flashsale.cli import administration, processes, recovery, trials
+from flashsale.cli import administration, processes, recovery, repairs, trials
 from flashsale.cli.common import Stopped
 from flashsale.clients import StartError, brief
 from flashsale.config import ConfigError
@@ -37,6 +37,14 @@ COMMANDS: tuple[tuple[str | None, str, Callable[..., Any], str], ...] = (
     (None, "doctor", administration.doctor, "flashsale doctor --data-dir flashsale-data"),
     (None, "audit", administration.audit, "flashsale audit --data-dir flashsale-data --json"),
     (None, "recover", recovery.recover, "flashsale recover SALE --data-dir flashsale-data"),
+    (
+        None,
+        "reopen",
+        repairs.reopen,
+        'flashsale reopen SALE SKU --because "a counter was edited by hand"',
+    ),
+    ("dead-letters", "list", repairs.letters_list, "flashsale dead-letters list --sale SALE"),
+    ("dead-letters", "replay", repairs.letters_replay, "flashsale dead-letters replay"),
     ("merchant", "create", administration.merchant_create, 'flashsale merchant create "My shop"'),
     ("merchant", "key", administration.merchant_key, "flashsale merchant key mer_abcdefghijkl"),
     ("token", "buyer", administration.token_buyer, "flashsale token buyer --sub alice"),
@@ -44,7 +52,11 @@ COMMANDS: tuple[tuple[str | None, str, Callable[..., Any], str], ...] = (
     (None, "loadtest", trials.loadtest, "flashsale loadtest launch-150k --minutes 1"),
     (None, "bench", trials.bench, "flashsale bench --quick"),
 )
-GROUPS = {"merchant": "Merchants.", "token": "Tokens for trying things out."}
+GROUPS = {
+    "dead-letters": "Entries that could not be settled.",
+    "merchant": "Merchants.",
+    "token": "Tokens for trying things out.",
+}
 
 #: What a command may end with that is no bug: one line each.
 _EXPECTED = (

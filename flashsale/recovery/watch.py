@@ -93,6 +93,10 @@ class Gate:
         """Return where every sale is in Redis as it was left; NotAsLeftError otherwise."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(faults(self._pool, self._store))
-        found = await asyncio.shield(self._looking)
+        try:
+            found = await asyncio.shield(self._looking)
+        except Exception as error:
+            # Postgres is away, perhaps: without it nobody can tell what Redis should hold.
+            raise NotAsLeftError(f"nobody can tell: {type(error).__name__}: {error}") from error
         if found:
             raise NotAsLeftError(f"sale {found[0].sale}: {found[0].reason}")
