@@ -24,6 +24,9 @@ STORE_COMMANDS = [
     ["dispatch"],
     ["migrate"],
     ["audit"],
+    ["reopen", "abcdefghijkl", "sku", "--because", "it was explained"],
+    ["dead-letters", "list"],
+    ["dead-letters", "replay"],
     ["merchant", "create", "Mi"],
     ["merchant", "key", "mer_abcdefghijkl"],
     ["token", "buyer", "--sub", "a"],
@@ -218,5 +221,5 @@ def test_a_signal_ends_work_after_its_cleaning_up(number):
     with pytest.raises(common.Stopped) as stopped:
         common.run(work())
     assert stopped.value.signal_number == number
-    common.serve(work())  # where to be stopped is how it ends well
+    common.serve(work)  # where to be stopped is how it ends well
     assert seen == ["cleaned up"] * 2
