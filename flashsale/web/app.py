@@ -21,7 +21,8 @@ def build_app(deps: WebDeps, *, hsts_seconds: int = 0) -> web.Application:
     `hsts_seconds` is how long browsers are told to use nothing but HTTPS; 0 does not say so.
     """
     require_extensions()
-    app = web.Application(middlewares=[problem_documents(deps.metrics, deps.faults)])
+    throttle = deps.access.throttle
+    app = web.Application(middlewares=[problem_documents(deps.metrics, deps.faults, throttle)])
     app.on_response_prepare.append(common_headers(hsts_seconds))
     app[DEPS] = deps
     app[documents.DOCUMENT] = documents.rendered(document(routes.ROUTES))

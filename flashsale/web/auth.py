@@ -14,6 +14,7 @@ from flashsale.access.api_keys import ApiKeyRecord, Scope, allows, hash_key, is_
 from flashsale.access.keyring import Keyring
 from flashsale.access.tokens import TOKEN_MAX_BYTES, Buyer, TokenRefusal
 from flashsale.web.errors import Problem, ProblemError
+from flashsale.web.limiting import UNLIMITED, Throttle
 from flashsale.web.openapi import Auth
 
 BUYER = web.RequestKey("BUYER", Buyer)
@@ -36,11 +37,15 @@ TOKEN_PROBLEMS = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What knows the callers. `find_api_key` takes a key's hash; `now` has a time zone."""
+    """What knows the callers, and how often each may call.
+
+    `find_api_key` takes a key's hash; `now` has a time zone.
+    """
 
     keyring: Keyring
     find_api_key: Callable[[str], Awaitable[ApiKeyRecord | None]]
     now: Callable[[], datetime]
+    throttle: Throttle = UNLIMITED
 
     async def admit(self, request: web.Request, auth: Auth) -> None:
         """Check who calls and note it on the request as BUYER or API_KEY, else ProblemError."""
@@ -55,17 +60,21 @@ class Access:
                 require(key, Scope(auth.value))
 
     async def buyer(self, headers: MultiMapping[str]) -> Buyer:
-        """The buyer whom the bearer token names; ProblemError otherwise."""
+        """The buyer whom the bearer token names, counted; ProblemError otherwise."""
         token = bearer(headers)
         if token is None:
             raise ProblemError(_TOKEN_MISSING)
         answer = await self.keyring.verify(token, self.now().timestamp())
         if isinstance(answer, TokenRefusal):
             raise ProblemError(TOKEN_PROBLEMS[answer])
+        await self.throttle.by_buyer(answer)
         return answer
 
     def known_buyer(self, headers: MultiMapping[str]) -> Buyer | None:
-        """The buyer, where that takes no look-up; None where `buyer` has something to say."""
+        """The buyer, where that takes no look-up; None where `buyer` has something to say.
+
+        Nobody is counted here.
+        """
         token = bearer(headers)
         if token is None:
             return None

@@ -27,8 +27,11 @@ Reply = Callable[[bytes], None]
 class Quick(Protocol):
     """Answers plain requests without a task."""
 
-    def __call__(self, message: RawRequestMessage, body: bytes, reply: Reply) -> bool:
-        """Whether it takes the request; if so it calls `reply` once, now or later."""
+    def __call__(self, message: RawRequestMessage, body: bytes, reply: Reply, peer: Any) -> bool:
+        """Whether it takes the request; if so it calls `reply` once, now or later.
+
+        `peer` is the name of the socket's other end: an address first, or no tuple at all.
+        """
 
 
 class Connection(RequestHandler):
@@ -111,7 +114,7 @@ class Connection(RequestHandler):
         self._resting, self._waiter = waiter, None
         self._request_in_progress = True
         try:
-            taken = self._quick(message, body, self._reply)
+            taken = self._quick(message, body, self._reply, self.peername)
         except Exception:  # aiohttp's way answers it, whatever it is
             self.logger.exception("A quick answer failed")
             taken = self._resting is None

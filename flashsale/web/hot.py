@@ -96,6 +96,7 @@ class HotRoutes:
         self, access: Access, desk: OrderDesk, problem_of: Callable[[Exception], Problem]
     ) -> None:
         self._access = access
+        self._throttle = access.throttle
         self._desk = desk
         self._problem_of = problem_of
         self._pages: dict[str, Page] = {}
@@ -128,6 +129,7 @@ class HotRoutes:
 
     async def _sale(self, request: web.BaseRequest, sale: str) -> web.StreamResponse:
         try:
+            await self._throttle.by_address(request)
             listing = await self._listed(sale)
             page = self.page(sale, listing) or await self._render(sale, listing)
         except Exception as error:  # noqa: BLE001 - the one place where every fault ends
@@ -198,7 +200,9 @@ class HotRoutes:
         return _parts(problem)
 
     async def _place(self, request: web.BaseRequest, sale: str) -> Placed | Refusal:
+        await self._throttle.by_address(request)
         buyer = await self._access.buyer(request.headers)
         key, body = await order_request(request)
         listing = await self._listed(sale)
+        await self._throttle.by_sale(sale)
         return await self._desk.place(listing, buyer, key, body.sku, body.quantity)

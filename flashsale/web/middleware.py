@@ -14,6 +14,7 @@ from flashsale.reservation.errors import LaneLostError, StoreBusyError, StoreUna
 from flashsale.sales.errors import SaleError
 from flashsale.web.errors import SERVER, Problem, ProblemError, problem_of_sale
 from flashsale.web.headers import COMMON_HEADERS, PAGE_HEADERS, transport_security
+from flashsale.web.limiting import Throttle
 from flashsale.web.metrics import Metrics
 
 OUTAGE_LOG_SECONDS = 1.0
@@ -75,13 +76,14 @@ class Faults:
         return request_id
 
 
-def problem_documents(metrics: Metrics, faults: Faults) -> Middleware:
+def problem_documents(metrics: Metrics, faults: Faults, throttle: Throttle) -> Middleware:
     """Make the middleware."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
         try:
+            await throttle.by_address(request)
             response = await handler(request)
         except Exception as error:
             if request.writer.output_size > 0:  # an answer had begun: it can only be cut off

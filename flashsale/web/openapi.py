@@ -96,6 +96,8 @@ class Route:
         codes = [*self.refusals]
         if self.path.startswith("/v1/") and self.path != "/v1/time":
             codes.append("recovering")
+        if self.path.startswith("/v1/") and self.tag != "Payment providers":
+            codes.append("rate_limited")
         if self.auth is Auth.BUYER:
             codes += _TOKEN_REFUSALS
         elif self.auth is not Auth.NONE:
@@ -241,6 +243,9 @@ def _problem(codes: Sequence[str]) -> dict[str, Any]:
     }
     if any(KINDS[code].retry_after_seconds for code in codes):
         answer["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 0}}}
+    if "rate_limited" in codes:
+        text = {"schema": {"type": "string"}}
+        answer["headers"] |= {"RateLimit-Policy": text, "RateLimit": text}
     return answer
 
 

@@ -6,9 +6,12 @@ What is declined here goes aiohttp's way to `hot`, which says why: only one plac
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
+from typing import Any
 
 from aiohttp.http_parser import RawRequestMessage
+from multidict import MultiMapping
 
 from flashsale.access.tokens import Buyer
 from flashsale.orders.board import Listing
@@ -17,10 +20,11 @@ from flashsale.reservation.errors import LaneLostError, StoreBusyError
 from flashsale.web.auth import Access
 from flashsale.web.body import BODY_MAX_BYTES, OrderBody, parse_order_body
 from flashsale.web.connection import Reply
-from flashsale.web.errors import Problem
+from flashsale.web.errors import Problem, ProblemError
 from flashsale.web.fast import wire
 from flashsale.web.hot import ORDER_ROUTE, HotRoutes, hot_route
 from flashsale.web.idempotency import idempotency_key
+from flashsale.web.limiting import Pass
 
 #: Headers that ask for more than the quick way does.
 _UNUSUAL = ("Content-Encoding", "Expect")
@@ -33,9 +37,10 @@ class QuickRoutes:
         self._access = access
         self._desk = desk
         self._hot = hot
+        self._throttle = access.throttle
         self._retries: set[asyncio.Task[None]] = set()
 
-    def __call__(self, message: RawRequestMessage, body: bytes, reply: Reply) -> bool:
+    def __call__(self, message: RawRequestMessage, body: bytes, reply: Reply, peer: Any) -> bool:
         """Take an order or a read of a sale, if all it needs is at hand."""
         found = hot_route(message.method, message.path)
         if found is None or any(name in message.headers for name in _UNUSUAL):
@@ -44,36 +49,65 @@ class QuickRoutes:
         listing = self._desk.board.peek(sale)
         if listing is None:
             return False
+        way, throttle = Pass(time.monotonic()), self._throttle
+        if throttle.address is not None:
+            address = throttle.place(peer, message.headers)
+            if address is not None and not way.admits(throttle.address, address):
+                return self._stop(route, way, reply)
         if route is ORDER_ROUTE:
-            return self._order(message, body, listing, reply)
+            return self._order(message, body, listing, reply, way)
         page = self._hot.page(sale, listing)
         if page is None:
             return False
+        way.spend()
         reply(wire(*self._hot.shown(page, message.headers.get("If-None-Match"))))
         return True
 
+    def _stop(self, route: str, way: Pass, reply: Reply) -> bool:
+        """Refuse whom nothing is left for; decline whom the other processes have a say in."""
+        refusal = way.refusal()
+        if refusal is None:
+            return False
+        way.spend()
+        reply(wire(*self._hot.problem(route, ProblemError(refusal))))
+        return True
+
     def _order(
-        self, message: RawRequestMessage, body: bytes, listing: Listing, reply: Reply
+        self, message: RawRequestMessage, body: bytes, listing: Listing, reply: Reply, way: Pass
     ) -> bool:
-        headers = message.headers
-        if headers.get("Content-Type") != "application/json" or len(body) > BODY_MAX_BYTES:
+        asked = self._asked(message.headers, body)
+        if asked is None:
             return False
-        buyer, key = self._access.known_buyer(headers), idempotency_key(headers)
-        if buyer is None or isinstance(key, Problem):
-            return False
-        order = parse_order_body(body)
-        if isinstance(order, Problem):
-            return False
+        buyer, key, order = asked
+        buyers, sales = self._throttle.buyer, self._throttle.sale
+        if (buyers is not None and not way.admits(buyers, buyer)) or (
+            sales is not None and not way.admits(sales, listing.facts.id)
+        ):
+            return self._stop(ORDER_ROUTE, way, reply)
         try:
             begun = self._desk.begin(listing, buyer, key, order.sku, order.quantity)
         except StoreBusyError as busy:
+            way.spend()
             reply(wire(*self._hot.problem(ORDER_ROUTE, busy)))
             return True
         if begun is None:
             return False
+        way.spend()
         again = partial(self._again, listing, buyer, key, order, reply)
         begun.decision.add_done_callback(partial(self._decided, begun, again, reply))
         return True
+
+    def _asked(
+        self, headers: MultiMapping[str], body: bytes
+    ) -> tuple[Buyer, str, OrderBody] | None:
+        """Who asks for what, by which key; None where there is anything to object to."""
+        if headers.get("Content-Type") != "application/json" or len(body) > BODY_MAX_BYTES:
+            return None
+        buyer, key = self._access.known_buyer(headers), idempotency_key(headers)
+        if buyer is None or isinstance(key, Problem):
+            return None
+        order = parse_order_body(body)
+        return None if isinstance(order, Problem) else (buyer, key, order)
 
     def _decided(
         self, begun: Begun, again: partial[None], reply: Reply, decision: asyncio.Future[object]

@@ -36,12 +36,14 @@ from flashsale.web.app import build_app
 from flashsale.web.auth import Access
 from flashsale.web.deps import MoneyDesks, PreorderDesks, WebDeps
 from flashsale.web.hot import HotRoutes
+from flashsale.web.limiting import Throttle
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults
 from flashsale.web.quick import QuickRoutes
 from flashsale.web.server import Limits, serving
 from flashsale.webhooks.service import WebhookService
 from flashsale.wiring.dispatch_metrics import Totals
+from flashsale.wiring.limits import throttle
 from flashsale.wiring.money import payment_parts
 from flashsale.wiring.provider import payment_provider
 from flashsale.wiring.running import (
@@ -75,6 +77,7 @@ async def web(
         reservation_store(settings, Gate(pool, ungated)) as store,
         payment_provider(settings) as provider,
         payment_parts(settings, pool, store, provider) as parts,
+        throttle(settings) as limits,
     ):
         await check_durability(settings, store, pool)
         _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
@@ -88,7 +91,7 @@ async def web(
         )
         secret = await _order_id_secret(settings, pool)
         desk = OrderDesk(board, store, Ledger(pool), secret)
-        deps = _deps(settings, store, pool, keyring, desk, parts.desks(desk))
+        deps = _deps(settings, store, pool, keyring, desk, parts.desks(desk), limits)
         hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
 
         totals = Totals({"money": parts.counters}, deps.metrics.registry)
@@ -133,6 +136,7 @@ def _deps(
     keyring: Keyring,
     desk: OrderDesk,
     money: MoneyDesks,
+    limits: Throttle,
 ) -> WebDeps:
     async def redis_answers() -> str | None:
         await store.ping()
@@ -154,7 +158,7 @@ def _deps(
         return None
 
     return WebDeps(
-        access=Access(keyring, partial(access_queries.find_api_key, pool), now_utc),
+        access=Access(keyring, partial(access_queries.find_api_key, pool), now_utc, limits),
         api_keys=ApiKeys(pool),
         buyer_keys=BuyerKeys(pool),
         audit_log=AuditLog(pool),

@@ -33,7 +33,9 @@ class Desk:
         self.owed: asyncio.Queue[Reply] = asyncio.Queue()
         self.fast_answers = 0
 
-    def __call__(self, message: RawRequestMessage, _body: bytes, reply: Reply) -> bool:
+    def __call__(
+        self, message: RawRequestMessage, _body: bytes, reply: Reply, _peer: object
+    ) -> bool:
         self.offered.append(message.path)
         if message.path == "/fault":
             raise RuntimeError("a fault in the quick way")

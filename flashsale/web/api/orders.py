@@ -25,6 +25,7 @@ async def place_order(request: web.Request) -> web.Response:
     listing = await deps.desk.board.listing(sale_in_path(request))
     if listing is None:
         raise refuse("unknown_sale")
+    await deps.access.throttle.by_sale(listing.facts.id)
     placed = await deps.desk.place(listing, request[BUYER], key, body.sku, body.quantity)
     if isinstance(placed, Refusal):
         raise ProblemError(render.refusal(placed, deps.now_ms()))
