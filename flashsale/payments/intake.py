@@ -6,7 +6,7 @@ provider: what follows from the money is wished for in the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from flashsale.payments import kinds, queries
@@ -118,6 +118,8 @@ class _Batch:
             self.first.setdefault(each.key, each)
         names = await self._match(list(self.first.values()))
         self.payments = await queries.lock_payments(self.connection, filter(None, names.values()))
+        # Refunds change under their payments' locks: what they are now is known from here on.
+        self.refunds = await self._refunds(self.refunds)
         events = list(self.first.values())
         known = await ledger.known_entries(self.connection, events)
         fresh = [each for each in events if each.key not in known or self._waits(each, known)]
@@ -131,8 +133,7 @@ class _Batch:
 
     async def _match(self, events: Sequence[Arrival]) -> dict[EventKey, str | None]:
         """The payment that each event is of: by our name, by the provider's, by the refund's."""
-        asked = {each.event.refund_id for each in events if each.event.refund_id}
-        self.refunds = await queries.read_refunds(self.connection, asked) if asked else {}
+        self.refunds = await self._refunds(each.event.refund_id for each in events)
         refs = {
             (each.provider, each.event.ref)
             for each in events
@@ -147,6 +148,10 @@ class _Batch:
             names[each.key] = name or (refund.payment_id if refund else None)
         return names
 
+    async def _refunds(self, names: Iterable[str | None]) -> dict[str, RefundRecord]:
+        asked = {name for name in names if name}
+        return await queries.read_refunds(self.connection, asked) if asked else {}
+
     async def _early(
         self, fresh: Sequence[Arrival], names: dict[EventKey, str | None]
     ) -> list[Arrival]:
@@ -159,9 +164,7 @@ class _Batch:
         ours = {each.key for each in fresh}
         early = await ledger.waiting_for_payments(self.connection, sorted(filter(None, captured)))
         names |= {each.key: each.event.payment_id for each in early if each.key not in ours}
-        wanted = {each.event.refund_id for each in early if each.event.refund_id}
-        if wanted:
-            self.refunds |= await queries.read_refunds(self.connection, wanted)
+        self.refunds |= await self._refunds(each.event.refund_id for each in early)
         return [each for each in early if each.key not in ours]
 
     async def _judge_all(
