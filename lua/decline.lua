@@ -2,17 +2,20 @@
 --- Purpose: ends a checkout without money: the hold has what is left of its own time again.
 --- Touches: INV-1 INV-3 INV-5 INV-11
 --- KEYS: 1 meta hash; 2 stock hash; 3 holds hash; 4 deadlines zset; 5 buyers hash; 6 events stream
---- ARGV: 1 epoch integer; 2 order string hash; 3 buyer string id
+--- ARGV: 1 epoch integer; 2 order string hash; 3 buyer string id;
+---   4 version string: of the record that the checkout made; none: whichever is under way
 --- Returns: MISSING_LANE | FOREIGN_EPOCH | UNKNOWN_ORDER (none, or another buyer's) |
----   ALREADY record (it is held) | ILLEGAL record (it ended, or is paid) | DECLINED record
+---   ALREADY record (it is held, or another checkout has begun since) |
+---   ILLEGAL record (it ended, or is paid) | DECLINED record
 --- Emits: one entry with a D line
 --- Cost: two reads, six writes
 --- @include "clock"
+--- @include "decimal"
 --- @include "guard"
 --- @include "find_hold"
 --- @include "move_holds"
 local meta, stock, holds, deadlines, buyers, events = unpack(KEYS)
-local epoch, order, buyer = unpack(ARGV)
+local epoch, order, buyer, version = unpack(ARGV)
 
 local refusal = guard(redis.call('HGET', meta, 'epoch'), epoch)
 if refusal then
@@ -27,6 +30,9 @@ if hold.state == 'R' then
 end
 if hold.state ~= 'P' then
   return {'ILLEGAL', record}
+end
+if version and decimal(hold.version) ~= version then
+  return {'ALREADY', record}
 end
 local keys = {meta = meta, stock = stock, holds = holds,
   deadlines = deadlines, buyers = buyers, events = events}

@@ -34,12 +34,13 @@ _TAKEN = frozenset({Status.CAPTURED, Status.ALREADY})
 
 
 class Told(NamedTuple):
-    """What Redis answered about a payment's order."""
+    """What Redis answered about a payment's order; `applied`: its outcome was there before."""
 
     payment_id: str
     order_id: str
     captured: bool
     moved: Moved
+    applied: bool = False
 
 
 class Applying:
@@ -64,6 +65,13 @@ class Applying:
     async def apply(self, payment_id: str) -> None:
         """Bring a payment's outcome to its order, from wherever that was left."""
         step = await self._judging.submit(payment_id)
+        version = 0
+        if step.kind is StepKind.DECLINE and step.order is not None:
+            # While its outcome is still to be applied no other payment can begin: the checkout
+            # that was found before that was sure is this one's, and no later one is ended.
+            hold = await self._stock.find(step.order)
+            version = 0 if hold is None else hold.version
+            step = await self._judging.submit(payment_id)
         if step.order is None or step.payment is None:
             return
         captured = step.kind is StepKind.CAPTURE
@@ -72,10 +80,11 @@ class Applying:
             letter = EventKind.DEPOSIT_PAID if deposit else EventKind.PAID
             moved = await self._stock.capture(step.order, letter)
         elif step.kind is StepKind.DECLINE:
-            moved = await self._stock.decline(step.order)
+            moved = await self._stock.decline(step.order, version)
         else:
             return
-        await self._finishing.submit(Told(payment_id, step.order.id, captured, moved))
+        told = Told(payment_id, step.order.id, captured, moved, step.payment.applied)
+        await self._finishing.submit(told)
 
     async def _judge_all(self, payment_ids: Sequence[str]) -> Sequence[Step]:
         async def write(connection: Connection) -> tuple[list[Step], _Changes]:
@@ -159,8 +168,13 @@ class _Changes:
             self.wishes.append(Wish(kinds.CLOSE_EMPTIED, told.order_id))
         elif status in _TAKEN or (hold is not None and hold.state in HAS_MONEY):
             self.applied.append(payment.id)
+        elif payment.counts and payment.applied and not told.applied:
+            # A twin has sold the unit since, or that is lost again: Redis is to say which.
+            self.wishes.append(Wish(kinds.APPLY_PAYMENT, payment.id))
         elif payment.counts:  # also one that was applied: Redis lost it, and then had no unit left
             self.refuse(payment, Cause.LATE, NOTES.get(status, NOTES[Status.ILLEGAL]))
+            if payment.applied:
+                self.wishes.append(Wish(kinds.CLOSE_EMPTIED, told.order_id))
 
     def refuse(self, payment: PaymentRecord, cause: Cause, note: str) -> None:
         """Give back all that is left of a payment, and tell its buyer why."""

@@ -41,9 +41,13 @@ class Stock:
         """Keep the units while the buyer pays: PAYING, ALREADY, OVERDUE, ILLEGAL."""
         return await self._tell(order, OrderAction.PAY, partial(self._store.pay, pay_ms=pay_ms))
 
-    async def decline(self, order: OrderFacts) -> Moved:
-        """The buyer did not pay: DECLINED, ALREADY, ILLEGAL."""
-        return await self._tell(order, OrderAction.DECLINE, self._store.decline)
+    async def decline(self, order: OrderFacts, version: int | None = None) -> Moved:
+        """The buyer did not pay: DECLINED, ALREADY, ILLEGAL.
+
+        `version` is that of the record which the payment made: a newer checkout is left alone.
+        """
+        script = partial(self._store.decline, version=version)
+        return await self._tell(order, OrderAction.DECLINE, script)
 
     async def capture(self, order: OrderFacts, kind: EventKind) -> Moved:
         """The money is there: CAPTURED, ALREADY, ILLEGAL, LIMIT_REACHED, SOLD_OUT."""

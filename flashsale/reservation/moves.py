@@ -30,9 +30,21 @@ class Moves:
         """Begin a checkout that may take `pay_ms`: PAYING; OVERDUE where the hold's time is up."""
         return await self._move("pay", (sale, lane), epoch, order, buyer, pay_ms)
 
-    async def decline(self, sale: str, lane: int, epoch: int, order: str, buyer: str) -> Moved:
-        """End a checkout without money: DECLINED; the hold goes on until its own deadline."""
-        return await self._move("decline", (sale, lane), epoch, order, buyer)
+    async def decline(
+        self,
+        sale: str,
+        lane: int,
+        epoch: int,
+        order: str,
+        buyer: str,
+        version: int | None = None,
+    ) -> Moved:
+        """End a checkout without money: DECLINED; the hold goes on until its own deadline.
+
+        `version` is that of the record which the checkout made: of a later one it is ALREADY.
+        """
+        meant = () if version is None else (version,)
+        return await self._move("decline", (sale, lane), epoch, order, buyer, *meant)
 
     async def capture(
         self, sale: str, lane: int, epoch: int, order: str, buyer: str, kind: EventKind
@@ -47,10 +59,21 @@ class Moves:
         return await self._move("return_units", (sale, lane), epoch, order, buyer, kind.value)
 
     async def change_item(
-        self, sale: str, lane: int, epoch: int, order: str, buyer: str, item: int
+        self,
+        sale: str,
+        lane: int,
+        epoch: int,
+        order: str,
+        buyer: str,
+        item: int,
+        until_ms: int | None = None,
     ) -> Moved:
-        """Another SKU for an order with a deposit: CHANGED; UNKNOWN_SKU, SOLD_OUT."""
-        return await self._move("change_item", (sale, lane), epoch, order, buyer, item)
+        """Another SKU for an order with a deposit: CHANGED; UNKNOWN_SKU, SOLD_OUT.
+
+        From `until_ms` on, by Redis' clock, nothing is changed any more: OVERDUE.
+        """
+        until = () if until_ms is None else (until_ms,)
+        return await self._move("change_item", (sale, lane), epoch, order, buyer, item, *until)
 
     async def _move(self, script: str, lane: tuple[str, int], *arguments: str | int) -> Moved:
         reply = await self._runner.run(script, lane_keys(*lane)[:6], arguments)
