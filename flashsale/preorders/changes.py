@@ -8,7 +8,7 @@ the outbox. Never changes an order by itself while the sale's lanes exist.
 from __future__ import annotations
 
 from flashsale.access.tokens import Buyer
-from flashsale.domain.identity import split_order_id
+from flashsale.domain.identity import SALE_ID_LENGTH, split_order_id
 from flashsale.domain.lanes import lane_of
 from flashsale.domain.orders import OrderAction, OrderState, transition
 from flashsale.domain.outcomes import Status
@@ -40,14 +40,16 @@ _CODES = {
     Status.ILLEGAL: "order_not_changeable",
 }
 _UNKNOWN = Refusal("unknown_order")
+_CLOSING = Refusal("order_closing")
 
 
 class ItemChanges:
     """Raises StoreError or Postgres' errors where a store does not answer; repeating is safe."""
 
-    def __init__(self, pool: Pool, store: ReservationStore) -> None:
+    def __init__(self, pool: Pool, store: ReservationStore, *, lease_ms: int = _LEASE_MS) -> None:
         self._pool = pool
         self._store = store
+        self._lease_ms = lease_ms
 
     async def change(self, buyer: Buyer, order_id: str, sku: str) -> Refusal | None:
         """Change the SKU of an order with a deposit; None: it has that SKU now.
@@ -70,7 +72,11 @@ class ItemChanges:
                 return refusal
             await queries.ask(connection, order_id, item.item)
             await wish(connection, [Wish(CHANGE_ITEM, order_id, _LEFT_TO_THE_REQUEST_MS)])
-        await self.enact(order_id)
+        try:
+            await self.enact(order_id)
+        except NotYetError:
+            if await queries.is_asked(self._pool, order_id):
+                return _CLOSING
         code = await queries.last_refusal(self._pool, order_id)
         return None if code is None else Refusal(code)
 
@@ -85,23 +91,37 @@ class ItemChanges:
     async def enact(self, order_id: str) -> None:
         """Carry a wish out, or find that it was; the outbox' handler of CHANGE_ITEM.
 
-        Raises NotYetError while somebody else is at it. No connection is kept while Redis is
-        asked: that may itself have to look something up in Postgres.
+        Raises NotYetError while somebody else is at it, or where the answer came too late. No
+        connection is kept while Redis is asked: that may itself have to look something up in
+        Postgres.
         """
-        asked = await queries.claim(self._pool, order_id, _LEASE_MS)
+        # Read before the lease begins: what Redis takes by then, nobody else has the lease for.
+        until_ms = await self._store.now_ms() + self._lease_ms
+        asked = await queries.claim(self._pool, order_id, self._lease_ms)
         if asked is None:
             if await queries.is_asked(self._pool, order_id):
                 raise NotYetError("somebody else asks Redis at this moment")
             return
-        status = await self._tell(order_id, asked)
+        status, epoch = await self._tell(order_id, asked, until_ms)
         async with self._pool.acquire() as connection, connection.transaction():
-            if status in _DONE:
+            sale_id = order_id[:SALE_ID_LENGTH]
+            in_time = status is not Status.OVERDUE
+            in_time &= epoch is None or await queries.same_epoch(connection, sale_id, epoch)
+            if not in_time:
+                await queries.give_up(connection, order_id, asked.fence)
+            elif status in _DONE:
                 await queries.grant(connection, order_id, asked.fence)
             else:
                 await queries.refuse(connection, order_id, asked.fence, _CODES[status])
-            await forget(connection, CHANGE_ITEM, [order_id])
+            if in_time:
+                await forget(connection, CHANGE_ITEM, [order_id])
+        if not in_time:
+            raise NotYetError("what Redis has answered is true no more")
 
-    async def _tell(self, order_id: str, asked: queries.Asked) -> Status:
+    async def _tell(
+        self, order_id: str, asked: queries.Asked, until_ms: int
+    ) -> tuple[Status, int | None]:
+        """The answer, and the epoch of the lanes that gave it; None: Postgres decided by itself."""
         parts = split_order_id(order_id)
         assert parts is not None
         sale = await find_sale(self._pool, parts[0])
@@ -109,10 +129,10 @@ class ItemChanges:
         if not sale.retired:
             lane = lane_of(asked.buyer_id, sale.lanes)
             moved = await self._store.change_item(
-                sale.id, lane, sale.epoch, parts[1], asked.buyer_id, asked.item
+                sale.id, lane, sale.epoch, parts[1], asked.buyer_id, asked.item, until_ms
             )
             if moved.status not in _LOST:
-                return moved.status
+                return moved.status, sale.epoch
             fresh = await find_sale(self._pool, sale.id)
             if fresh is None or not fresh.retired:
                 raise LaneLostError(moved.status.value)
@@ -121,7 +141,7 @@ class ItemChanges:
                 connection, order_id, OrderAction.CHANGE_SKU, item=asked.item
             )
             await queries.free(connection, order_id)
-        return result.status
+        return result.status, None
 
 
 def refused(sale: SaleFacts, item: ItemFacts, order: queries.Locked, paid: int) -> Refusal | None:
@@ -130,7 +150,7 @@ def refused(sale: SaleFacts, item: ItemFacts, order: queries.Locked, paid: int) 
     if transition(state, OrderAction.CHANGE_SKU) is None or sale.state is SaleState.CANCELLED:
         return Refusal("order_not_changeable")
     if order.closing is not None:
-        return Refusal("order_closing")
+        return _CLOSING
     if item.price.currency != sale.items[order.item].price.currency:
         return Refusal("order_not_changeable")
     if item.price.amount * order.quantity < paid:

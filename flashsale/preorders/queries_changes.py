@@ -68,6 +68,16 @@ async def last_refusal(database: Database, order_id: str) -> str | None:
     return refusal
 
 
+async def same_epoch(connection: Transaction, sale_id: str, epoch: int) -> bool:
+    """Whether the sale's lanes are those of `epoch`, until the end."""
+    return bool(await connection.fetchval(SQL["same_epoch"], sale_id, epoch))
+
+
+async def give_up(database: Database, order_id: str, fence: int) -> None:
+    """Leave the wish to whoever comes next."""
+    await database.execute(SQL["give_up_change"], order_id, fence)
+
+
 async def grant(database: Database, order_id: str, fence: int) -> None:
     """The SKU is changed."""
     await database.execute(SQL["grant_change"], order_id, fence)

@@ -39,6 +39,15 @@ SELECT refusal FROM item_changes WHERE order_id = $1 ORDER BY id DESC LIMIT 1;
 UPDATE item_changes SET state = 'done'
 WHERE order_id = $1 AND state = 'asked' AND fence = $2;
 
+-- name: same_epoch
+-- Whether the lanes that answered are still the sale's: recovery waits until that is written down.
+SELECT epoch = $2 FROM sales WHERE id = $1 FOR SHARE;
+
+-- name: give_up_change
+-- Whoever comes next asks again.
+UPDATE item_changes SET leased_until = NULL
+WHERE order_id = $1 AND state = 'asked' AND fence = $2;
+
 -- name: refuse_change
 -- Nothing was changed: the order may be decided about again.
 WITH refused AS (
