@@ -16,6 +16,8 @@ from tests.chaos.run import Plan, run
 from tests.chaos.schedule import Planned, draw
 
 _CHECKER = (sys.executable, "-m", "tests.chaos.checker")
+#: Draws a run beside its verdict; a run that cannot be drawn is judged all the same.
+_TIMELINE = (sys.executable, "-m", "tests.chaos.timeline")
 #: Every one of these must have happened in some run, or the runs proved nothing.
 SOMETIMES = ("reclaims", "expiries", "late_payments", "dead_letters", "recoveries")
 #: Fewer seconds than this and chance decides what happens.
@@ -132,6 +134,10 @@ async def _check(folder: Path) -> tuple[str, ...]:
     if not verdict.exists():
         say(told.decode(errors="replace")[-2000:])
         return ("no verdict",)
+    drawing = await asyncio.create_subprocess_exec(
+        *_TIMELINE, str(folder), stdout=asyncio.subprocess.DEVNULL
+    )
+    await drawing.wait()
     broken = json.loads(verdict.read_text())["broken"]
     for each in broken[:5]:
         say(f"    {each['invariant']}: {each['what']}")
