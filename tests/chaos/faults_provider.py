@@ -11,7 +11,7 @@ from tests.chaos.world import World
 
 STEADY = {"duplicate": 0, "reorder": False, "delay_ms": 0, "drop": 0.0, "late_ms": 1000}
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
-_TRIES_MAX = 40
+_TRIES_MAX = 15
 
 
 async def ask_provider(world: World, method: str, path: str, body: Any = None) -> Any:

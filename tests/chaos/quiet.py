@@ -34,8 +34,11 @@ SELECT (SELECT count(*) FROM outbox WHERE kind <> 'remind') AS outbox,
 """
 
 
-async def heal(world: World) -> None:
-    """No fault any more: everything runs, at the right time, and hears everything."""
+async def heal(world: World) -> str:
+    """No fault any more: everything runs, at the right time, and hears everything.
+
+    Returns what would not be healed, in words; nothing where all is well.
+    """
     for way in (world.redis, world.postgres):
         way.heal()
     for name in ("engine", "redis"):
@@ -44,14 +47,20 @@ async def heal(world: World) -> None:
         each.unlink(missing_ok=True)
     for kept in world.kept.values():
         kept.signal(signal.SIGCONT)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        for kept in world.kept.values():
-            await kept.is_up()
-    for setting, value in (("maxmemory", "0"),):
-        with contextlib.suppress(RedisError):
+    name = ""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for kept in world.kept.values():
+                name = kept.name
+                await kept.is_up()
+            name = "redis"
             async with plain_redis(world) as redis:
-                await redis.config_set(setting, value)
-    await ask_provider(world, "PUT", "/v1/switches", STEADY)
+                await redis.config_set("maxmemory", "0")
+            name = "sandbox"
+            await ask_provider(world, "PUT", "/v1/switches", STEADY)
+    except (TimeoutError, RedisError) as error:
+        return f"{name} does not come back: {type(error).__name__}"
+    return ""
 
 
 async def until_quiet(world: World, probe: Shop, patience_seconds: float) -> dict[str, Any]:

@@ -77,11 +77,13 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
     try:
         done = await carry_out(place, plan.schedule, started)
         await asyncio.sleep(max(0.0, started / 1000 + plan.seconds - now_ms() / 1000))
-        await quiet.heal(place)
+        healing = await quiet.heal(place)
         healed = now_ms()
         shop.stopping.set()
         await crowd
         quiescence = await quiet.until_quiet(place, probe, plan.patience_seconds)
+        if healing:
+            quiescence |= {"reached": False, "missing": {"healing": healing}}
     finally:
         for task in (crowd, tail):
             # A client library may take our cancellation for a time-out of its own, and go on.

@@ -165,10 +165,8 @@ async def world(
             connection = await asyncpg.connect(made.postgres_dsn)
             made.merchant = await create_merchant(connection, "Chaos", now=datetime.now(UTC))
             await connection.close()
-            environment = _environment(made, planted or {})
-            if moves_clocks:
-                environment |= faked(folder / "clock-engine")
-            await _start_processes(stack, made, environment)
+            moved = faked(folder / "clock-engine") if moves_clocks else {}
+            await _start_processes(stack, made, _environment(made, planted or {}), moved)
             await _until_ready(made)
             yield made
     finally:
@@ -230,8 +228,12 @@ def _copy_cluster(server: PostgresServer) -> None:
 
 
 async def _start_processes(
-    stack: contextlib.AsyncExitStack, made: World, environment: dict[str, str]
+    stack: contextlib.AsyncExitStack,
+    made: World,
+    environment: dict[str, str],
+    moved: dict[str, str],
 ) -> None:
+    """All of ours, by `moved` clocks; the provider's clock is the provider's own."""
     port = int(made.base_url.rpartition(":")[2])
     ends = []
     for name, argv in _commands(made, port).items():
@@ -240,7 +242,7 @@ async def _start_processes(
             return spawn(
                 name,
                 [sys.executable, "-m", "tests.chaos.process", *argv],
-                env=environment,
+                env=environment if name == "sandbox" else environment | moved,
                 cwd=ROOT,
                 log_path=made.folder / "logs" / f"{name}.log",
             )
