@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.chaos.timeline import Span, Timeline
 
-_LEFT, _WIDTH, _ROW, _CHART = 130, 1000, 20, 120
+_LEFT, _WIDTH, _ROW, _CHART, _LETTER = 130, 1000, 20, 120, 6.5
 _ANSWERS = ("yes", "refused", "gate", "unknown")
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -74,10 +74,7 @@ def _rows(shown: Timeline) -> Iterable[str]:
 def _figure(shown: Timeline) -> str:
     scale = _WIDTH / max(shown.length_ms, 1)
     rows: list[tuple[str, Sequence[Span], str]] = [
-        *(
-            (f"faults {number}", row, "fault")
-            for number, row in enumerate(_stacked(shown.faults), 1)
-        ),
+        *(("faults", row, "fault") for row in _stacked(shown.faults, scale)),
         ("gate closed", shown.gate, "gate"),
         ("recoveries", shown.recoveries, "recovery"),
         *((name, spans, "up") for name, spans in shown.lives.items()),
@@ -95,16 +92,18 @@ def _figure(shown: Timeline) -> str:
     )
 
 
-def _stacked(spans: Sequence[Span]) -> list[list[Span]]:
-    """Spans on as few rows as keep them, and their names, apart."""
+def _stacked(spans: Sequence[Span], scale: float) -> list[list[Span]]:
+    """Spans on as few rows as keep them, and the names behind them, apart."""
     rows: list[list[Span]] = []
+    taken: list[float] = []
     for span in sorted(spans):
-        free = (row for row in rows if max(row[-1].ends, row[-1].begins + 1_000) <= span.begins)
-        row = next(free, None)
-        if row is None:
-            rows.append([span])
-        else:
-            row.append(span)
+        ends = span.ends * scale + len(span.what) * _LETTER
+        number = next((n for n, at in enumerate(taken) if at <= span.begins * scale), len(rows))
+        if number == len(rows):
+            rows.append([])
+            taken.append(0)
+        rows[number].append(span)
+        taken[number] = ends
     return rows
 
 
