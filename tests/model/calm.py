@@ -1,0 +1,60 @@
+"""The end of an example: all that is under way comes to its end, then everything is compared."""
+
+from __future__ import annotations
+
+from flashsale.reconciliation.audit import audit
+from flashsale.reservation.inspector import LaneInspector
+from tests.model.shadow import OPEN_ENDED
+from tests.model.stage import DEPOSIT, PRICE
+from tests.model.troubles import Troubles
+
+_ROUNDS_MAX = 12
+
+
+async def calm(doings: Troubles) -> None:
+    """Let everything happen that is still to happen, and hold the stores to INV-4, 9, 12, 15, 18.
+
+    The clock goes on until no hold and no checkout is left.
+    """
+    for _ in range(_ROUNDS_MAX):
+        heard = await _hear_all(doings)
+        await doings.settle_all()
+        done = await doings.work()
+        await doings.stage.check()
+        await doings.advance(1000)
+        await doings.sweep()
+        ended = await doings.expire(100)
+        await doings.stage.check()
+        await doings.settle_all()
+        waiting = await doings.world.pool.fetch("SELECT kind, subject, last_error FROM outbox")
+        if not (heard or done or ended or waiting):
+            break
+    assert not waiting, f"INV-18: {[dict(row) for row in waiting]} is never done"
+    await doings.stage.check()
+    await _compare(doings)
+
+
+async def _hear_all(doings: Troubles) -> int:
+    letters = [each for each in doings.world.mail.letters if each not in doings.heard]
+    for letter in letters:
+        doings.heard.add(letter)
+        await doings.world.hear(letter)
+    return len(letters)
+
+
+async def _compare(doings: Troubles) -> None:
+    shadow, world, sale = doings.shadow, doings.world, doings.stage.sale.id
+    assert shadow.unsettled() == []
+    assert shadow.orders.keys() == shadow.ledger.keys(), "INV-9"
+    for name, order in shadow.orders.items():
+        kept = shadow.ledger[name]
+        assert (order.state, order.version, order.item) == (kept.state, kept.version, kept.item)
+        assert order.state not in OPEN_ENDED, "INV-18: nobody ends it"
+        each = {"paid": PRICE, "deposit_paid": DEPOSIT}.get(order.state, 0)
+        if shadow.state == "cancelled":
+            assert each == 0, "a sale that was called off keeps money"
+        assert await world.money(sale + name) == order.quantity * each, f"INV-12: {order}"
+        doings.met.add(order.state)
+    assert doings.stage.closing == {}, "what was begun to be closed is never closed"
+    (report,) = await audit(world.pool, LaneInspector(world.redis), sale)
+    assert report.holds, [str(check) for check in report.broken]
