@@ -31,7 +31,11 @@ _OUTAGE_SECONDS_MAX = 2.0
 
 
 class NotYetError(Exception):
-    """Something else has to happen first, which it will in a moment: no failure."""
+    """Something else has to happen first: no failure. It is looked at again after `delay_ms`."""
+
+    def __init__(self, message: str, delay_ms: int = _NOT_YET_MS) -> None:
+        super().__init__(message)
+        self.delay_ms = delay_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ class Outbox:
         while not stop.is_set():
             rest_seconds = self._bounds.poll_ms / 1000
             try:
-                if await self._begin():
+                room = self._bounds.concurrency - len(self._working)
+                # What comes in meanwhile is claimed together: a claim, and a transaction of each
+                # step behind it, costs as much for one wish as for fifty.
+                if await self._begin() >= room:
                     rest_seconds = 0.0
                 failures = 0
             except Exception as error:  # noqa: BLE001 - the next round may succeed
@@ -118,7 +125,7 @@ class Outbox:
         try:
             await self._handlers[wish.kind](wish.subject)
         except NotYetError as error:
-            end: Claimed | PutOff = PutOff(wish.id, wish.wishes, _NOT_YET_MS, str(error))
+            end: Claimed | PutOff = PutOff(wish.id, wish.wishes, error.delay_ms, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
             end = self._failed(wish, error)
         else:

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 
 from flashsale.sandbox.values import Event, Switches, share
 
-CONCURRENCY_MAX = 32
+CONCURRENCY_MAX = 64
 ANSWER_SECONDS_MAX = 10.0
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 10.0
