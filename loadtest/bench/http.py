@@ -74,13 +74,14 @@ async def measure(stage: Stage, rounds: int, seconds: float) -> dict[str, float]
             for each in contenders:
                 # Round 0 warms everything up: caches, connections, plans.
                 span = seconds if number else 1
-                fired = await _one(stage, each, f"{each.name}-{number}", span)
+                fired = await one(stage, each, f"{each.name}-{number}", span)
                 if number:
                     rates[each.name].append(fired.per_second)
         return {name: median(values) for name, values in rates.items()}
 
 
-async def _one(stage: Stage, contender: Contender, name: str, seconds: float) -> Fired:
+async def one(stage: Stage, contender: Contender, name: str, seconds: float) -> Fired:
+    """Fire at one of them; RuntimeError where an answer was not as it should be."""
     count = int(PER_SECOND_MAX * (seconds + 1)) + CONNECTIONS
     tokens = await asyncio.to_thread(stage.tokens, name, count)
     fired = await fire(contender.port, contender.shape, tokens, seconds)
