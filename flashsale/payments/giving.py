@@ -5,7 +5,9 @@ These are handlers of the outbox: each may be run again, and beside itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -16,12 +18,20 @@ from flashsale.payments import queries
 from flashsale.payments.outbox import NotYetError
 from flashsale.payments.outcomes import HAS_MONEY
 from flashsale.payments.provider import Provider, ProviderRefusedError, ProviderUnavailableError
+from flashsale.payments.records import RefundRecord
 from flashsale.payments.scenes import Scene, close, scene_of
 from flashsale.payments.stock import Stock
 from flashsale.payments.values import MoneyCounters, RefundState
+from flashsale.sales.values import milliseconds
 from flashsale.settlement.queries import Connection, Pool
 
 _LOG = structlog.get_logger(__name__)
+#: A refund that the provider refuses is asked for again, each time after as long as it has waited
+#: for already, within these bounds; a person is told at once, and once it is given up.
+_AGAIN_MS_MIN, _AGAIN_MS_MAX = 60_000, 6 * 3_600_000
+_REFUSED_MS_MAX = 3 * 24 * 3_600_000
+#: Of a failed one it is a wish, the outbox' own or a person's, that asks for another attempt.
+_TO_SEND = frozenset({RefundState.ASKED, RefundState.FAILED})
 _LETTERS = {"refunded": EventKind.REFUNDED, "forfeited": EventKind.FORFEITED}
 
 
@@ -38,16 +48,22 @@ class Giving:
         stock: Stock,
         providers: Mapping[str, Provider],
         counters: MoneyCounters,
+        *,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
+        self._clock = clock or partial(datetime.now, UTC)
         self._pool = pool
         self._stock = stock
         self._providers = providers
         self._counters = counters
 
     async def send_refund(self, refund_id: str) -> None:
-        """The outbox' send_refund: the provider gives back, once an id; it calls when it has."""
+        """The outbox' send_refund: the provider gives back, once an id; it calls when it has.
+
+        Raises NotYetError where the provider refused, and is to be asked again later.
+        """
         refund = (await queries.read_refunds(self._pool, [refund_id])).get(refund_id)
-        if refund is None or refund.state is not RefundState.ASKED:
+        if refund is None or refund.state not in _TO_SEND:
             return
         provider = self._providers.get(refund.provider)
         if provider is None or refund.payment_ref is None:
@@ -55,13 +71,21 @@ class Giving:
         try:
             ref = await provider.refund(refund.id, refund.payment_ref, refund.amount)
         except ProviderRefusedError as error:
-            # Asking again would be answered alike: a person has to look at it.
-            if await queries.mark_refund(self._pool, refund.id, RefundState.FAILED):
-                self._counters.refund_failed += 1
-                _LOG.error("refund_refused", refund=refund.id, error=str(error))
+            await self._refused(refund, error)
             return
-        await queries.mark_refund(self._pool, refund.id, RefundState.SENT, ref)
+        await queries.mark_refund(self._pool, refund, RefundState.SENT, ref)
         self._counters.refunds_sent += 1
+
+    async def _refused(self, refund: RefundRecord, error: ProviderRefusedError) -> None:
+        """Tell a person; what was refused for want of money, say, may be granted another day."""
+        marked = await queries.mark_refund(self._pool, refund, RefundState.FAILED)
+        self._counters.refund_failed += marked
+        waited_ms = milliseconds(self._clock()) - refund.created_at_ms
+        given_up = waited_ms >= _REFUSED_MS_MAX
+        _LOG.error("refund_refused", refund=refund.id, error=str(error), given_up=given_up)
+        if not given_up:
+            delay_ms = min(max(waited_ms, _AGAIN_MS_MIN), _AGAIN_MS_MAX)
+            raise NotYetError(f"the provider refused: {error}", delay_ms)
 
     async def return_units(self, order_id: str) -> None:
         """The outbox' return_units: the units of an order that is closing are for sale again."""

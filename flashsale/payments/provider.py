@@ -129,7 +129,10 @@ class Provider(Protocol):
         """Close an open payment, so that it cannot be paid any more; closing it twice is fine."""
 
     async def refund(self, refund_id: str, ref: str, amount: int) -> str:
-        """Give back part of a captured payment, once for each refund id; the provider's name."""
+        """Give back part of a captured payment, once for each refund id; the provider's name.
+
+        One that was refused, or has failed, is tried anew.
+        """
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> ProviderEvent:
         """Check a callback's signature over its very bytes and read it. CallbackError."""

@@ -232,10 +232,11 @@ async def refunds_of_order(connection: Connection | Pool, order_id: str) -> list
 
 
 async def mark_refund(
-    pool: Pool, refund_id: str, state: RefundState, provider_ref: str | None = None
+    pool: Pool, refund: RefundRecord, state: RefundState, provider_ref: str | None = None
 ) -> bool:
-    """How far the provider is; False where it is at its end already."""
-    return await pool.fetchval(SQL["mark_refund"], refund_id, state.value, provider_ref) is not None
+    """How far the provider is; False where it has told something else since `refund` was read."""
+    known = refund.id, state.value, refund.state.value, provider_ref
+    return await pool.fetchval(SQL["mark_refund"], *known) is not None
 
 
 async def insert_shipments(

@@ -37,9 +37,9 @@ FROM refunds AS r JOIN payments AS p ON p.id = r.payment_id
 WHERE r.order_id = $1 ORDER BY r.created_at, r.id;
 
 -- name: mark_refund
--- How far the provider is with it; what is done stays done.
-UPDATE refunds SET state = $2, provider_ref = coalesce($3, provider_ref)
-WHERE id = $1 AND state IN ('asked', 'sent') RETURNING id;
+-- How far the provider is with it, unless it has told us more since: $3 is the state we knew.
+UPDATE refunds SET state = $2, provider_ref = coalesce($4, provider_ref)
+WHERE id = $1 AND state = $3 RETURNING id;
 
 -- name: known_entries
 -- Which of some events are in the ledger already.

@@ -54,7 +54,7 @@ class Parts:
         )
         self.applying = Applying(self.pool, self.stock, self.counters)
         self.refunds = Refunds(self.pool)
-        self.giving = Giving(self.pool, self.stock, providers, self.counters)
+        self.giving = Giving(self.pool, self.stock, providers, self.counters, clock=self.clock)
         self.cancelling = Cancelling(self.pool, self.desk, self.stock, self.giving, self.clock)
         self.fulfilment = Fulfilment(self.pool)
         self.charges = Charges(self.pool, self.clock)

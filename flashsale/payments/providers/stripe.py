@@ -135,20 +135,22 @@ class StripeProvider:
                 raise
 
     async def refund(self, refund_id: str, ref: str, amount: int) -> str:
-        """Give back part of a payment, once for each refund id.
+        """Give back part of a payment, once for each refund id; anew where that has failed.
 
         Stripe forgets its keys after a day; a repetition that comes later finds the refund itself.
         """
         known = await self._call(
             self._client.v1.refunds.list_async({"payment_intent": ref, "limit": PAGE_LINES})
         )
-        for refund in known.data:
-            if _metadata(refund).get("refund_id") == refund_id:
+        ours = [each for each in known.data if _metadata(each).get("refund_id") == refund_id]
+        for refund in ours:
+            if refund.status not in {"failed", "canceled"}:
                 return str(refund.id)
+        attempt = f"-{len(ours)}" if ours else ""
         refund = await self._call(
             self._client.v1.refunds.create_async(
                 {"payment_intent": ref, "amount": amount, "metadata": {"refund_id": refund_id}},
-                {"idempotency_key": f"refund-{refund_id}"},
+                {"idempotency_key": f"refund-{refund_id}{attempt}"},
             )
         )
         return str(refund.id)

@@ -114,7 +114,9 @@ def forget_refund() -> None:
     """The provider never hears of it."""
 
     async def send_refund(self: Giving, refund_id: str) -> None:
-        await queries.mark_refund(self._pool, refund_id, RefundState.DONE, f"sbx_{refund_id}")
+        found = (await queries.read_refunds(self._pool, [refund_id])).get(refund_id)
+        if found is not None:
+            await queries.mark_refund(self._pool, found, RefundState.DONE, f"sbx_{refund_id}")
 
     Giving.send_refund = send_refund
 
