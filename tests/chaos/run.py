@@ -81,7 +81,10 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
         healed = now_ms()
         shop.stopping.set()
         await crowd
-        quiescence = await quiet.until_quiet(place, probe, plan.patience_seconds)
+        # A checkout that was opened by a clock that was ahead ends when that clock said.
+        more_seconds = quiet.PATIENCE_SECONDS if moves_clocks(plan.schedule) else 0
+        patience_seconds = plan.patience_seconds + more_seconds
+        quiescence = await quiet.until_quiet(place, probe, patience_seconds)
         if healing:
             quiescence |= {"reached": False, "missing": {"healing": healing}}
     finally:

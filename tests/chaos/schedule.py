@@ -77,6 +77,6 @@ async def _carry_out(world: World, each: Planned, done: list[dict[str, Any]]) ->
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 line["note"] = await kind.run(world, each.args)
-        except Exception as error:  # noqa: BLE001 - a fault that meets another is a fault all the same
+        except Exception as error:  # noqa: BLE001 - one that meets another counts
             line["note"] = f"{type(error).__name__}: {error}"[:200]
     line["done_ms"] = now_ms()
