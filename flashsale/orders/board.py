@@ -232,6 +232,11 @@ class Board:
                 with suppress(StoreError):
                     await desk.follower.catch_up()
 
+    def decided(self) -> int:
+        """The reservations that script calls decided since `take_gathered` was last asked."""
+        desks = (desk for listing in self._listings.values() for desk in listing.desks)
+        return sum(desk.reserving.commands for desk in desks)
+
     def take_gathered(self) -> tuple[int, int]:
         """Script calls and the reservations they decided since this was last asked."""
         batches = requests = 0

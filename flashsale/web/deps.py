@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from flashsale.orders.service import OrderDesk
 from flashsale.payments.cancel import Cancelling
 from flashsale.payments.fulfilment import Fulfilment
 from flashsale.payments.intake import Intake
+from flashsale.payments.pace import Pace
 from flashsale.payments.provider import Provider
 from flashsale.payments.refunds import Refunds
 from flashsale.payments.service import PaymentDesk
@@ -34,7 +35,10 @@ Probe = Callable[[], Awaitable[str | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyDesks:
-    """What moves money; `providers` by the name that their callbacks' address carries."""
+    """What moves money; `providers` by the name that their callbacks' address carries.
+
+    `pace` says when a buyer's payment may begin: without a source of its own, at once.
+    """
 
     desk: PaymentDesk
     intake: Intake
@@ -42,6 +46,7 @@ class MoneyDesks:
     cancelling: Cancelling
     fulfilment: Fulfilment
     providers: Mapping[str, Provider]
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from flashsale.payments.handlers import handlers
 from flashsale.payments.intake import Intake
 from flashsale.payments.opening import Opening
 from flashsale.payments.outbox import Handler
+from flashsale.payments.pace import Pace
 from flashsale.payments.provider import Provider
 from flashsale.payments.refunds import Refunds
 from flashsale.payments.service import PaymentDesk
@@ -89,6 +90,7 @@ class PaymentParts:
             ),
             fulfilment=Fulfilment(self.pool),
             providers=self.providers,
+            pace=Pace(desk.board.decided),
         )
 
 

@@ -24,6 +24,7 @@ RESTS_SECONDS = (0.02, 0.04, 0.08, 0.16, 0.3, 0.4)
 async def begin_payment(request: web.Request) -> web.Response:
     """Begin to pay what is due of an order; a retry meets the same payment until it is over."""
     deps, order_id = request.app[DEPS], order_in_path(request)
+    await deps.money.pace.turn()
     answer = await _begin(deps.money.desk, request[BUYER], order_id)
     if isinstance(answer, Refusal):
         raise await refused(request, order_id, answer)
