@@ -65,7 +65,8 @@ def lane_order(order: StoredOrder, kind: SaleKind, sale_id: str, now_ms: int) ->
         letter = "E"  # a pre-order's units were sold by its deposit
     due_ms, deadline_ms = 0, order.hold_expires_at_ms
     if letter == "R":
-        due_ms = deadline_ms = max(deadline_ms, now_ms + GRACE_MS)
+        # That its buyer is at the provider's page Redis may have forgotten before it was settled.
+        due_ms = deadline_ms = max(deadline_ms, order.pay_by_ms, now_ms + GRACE_MS)
     elif letter == "P":
         due_ms = max(order.pay_by_ms, now_ms + GRACE_MS)
     return LaneOrder(

@@ -95,3 +95,18 @@ async def test_units_of_refunded_orders_are_returned_again(
     await till.calm()
     assert (await till.state(order) is OrderState.REFUNDED) == told_again
     assert await till.money(order) == 0
+
+
+async def test_who_is_paying_keeps_the_units_until_the_checkout_ends(till: Till):
+    """The hold's own time would be over before: the buyer would pay for what others have."""
+    sale, buyer = await till.shop.scheduled(hold_seconds=60), till.buyer()
+    order = await till.order(sale, buyer)
+    payment = await till.begin(buyer, order)
+    await lose_everything(till, sale)
+    assert await till.state(order) is OrderState.CONFIRMED
+    hold = await till.shop.store.find_hold(sale.id, 0, order[12:])
+    assert (hold.state, hold.version) == (OrderState.RESERVED, 1), "the checkout is forgotten"
+    assert hold.deadline_ms >= payment.expires_at_ms
+    await till.press(payment.checkout_url, "pay")
+    await till.calm()
+    assert await till.state(order) is OrderState.PAID
