@@ -31,7 +31,7 @@ def event_of(event: Mapping[str, Any]) -> ProviderEvent:
         currency=str(about.get("currency") or "").upper(),
         fee=0,  # not in the event; the statement has it
         occurred_at_ms=event["created"] * 1000,
-        payload=event,
+        payload=_kept(event, about),
     )
     numbers = (told.amount, told.occurred_at_ms)
     if (
@@ -41,6 +41,12 @@ def event_of(event: Mapping[str, Any]) -> ProviderEvent:
     ):
         raise ValueError("no event of Stripe's")
     return told
+
+
+def _kept(event: Mapping[str, Any], about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is written down of an event: all but the secret by which a buyer's page may pay."""
+    shown = {name: value for name, value in about.items() if name != "client_secret"}
+    return {**event, "data": {**event["data"], "object": shown}}
 
 
 def _amount(about: Mapping[str, Any], kind: MoneyKind) -> Any:

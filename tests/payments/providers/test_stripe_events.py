@@ -74,3 +74,9 @@ def test_a_balance_transaction_is_read_in_the_money_that_was_paid():
     assert (line.amount, line.currency, line.fee, line.payment_id) == (1000, "EUR", 42, None)
     assert line_of({**booked, "source": {"object": "payout"}}) is None
     assert line_of({**booked, "source": None}) is None
+
+
+def test_the_secret_of_a_payment_is_not_written_down():
+    told = event_of(event("payment_intent.payment_failed", INTENT | {"client_secret": "pi_1_s"}))
+    assert "pi_1_s" not in str(told.payload)
+    assert told.payload["data"]["object"] == INTENT
