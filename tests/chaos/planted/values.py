@@ -42,6 +42,10 @@ class Fault(NamedTuple):
     args: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
+#: Money comes when others have long had the units.
+LATE_MONEY = (Fault(300, "callbacks", {"switches": {"delay_ms": 7500}, "ms": 9000}),)
+
+
 @dataclass(frozen=True, slots=True)
 class Bug:
     """`breaks`: any of these shows that it was caught. `faults`, `seconds`: a run that does it.
