@@ -260,10 +260,15 @@ async def _start_processes(
 
 async def _until_ready(made: World) -> None:
     waits = [f"{made.base_url}/readyz", f"{made.place.url}/healthz"]
-    async with aiohttp.ClientSession() as session, asyncio.timeout(_READY_SECONDS_MAX):
-        for url in waits:
-            while not await answers(session, url):
-                await asyncio.sleep(0.1)
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(_READY_SECONDS_MAX):
+            for url in waits:
+                while not await answers(session, url):
+                    await asyncio.sleep(0.1)
+    except TimeoutError:
+        children = [kept.child for kept in made.kept.values() if kept.child is not None]
+        words = "; ".join(f"{each.name}: {each.last_words()[:200]}" for each in children)
+        raise RuntimeError(f"the engine does not start: {words}") from None
 
 
 async def answers(session: aiohttp.ClientSession, url: str) -> bool:
