@@ -37,12 +37,7 @@ COMMANDS: tuple[tuple[str | None, str, Callable[..., Any], str], ...] = (
     (None, "doctor", administration.doctor, "flashsale doctor --data-dir flashsale-data"),
     (None, "audit", administration.audit, "flashsale audit --data-dir flashsale-data --json"),
     (None, "recover", recovery.recover, "flashsale recover SALE --data-dir flashsale-data"),
-    (
-        None,
-        "reopen",
-        repairs.reopen,
-        'flashsale reopen SALE SKU --because "a counter was edited by hand"',
-    ),
+    (None, "reopen", repairs.reopen, "flashsale reopen SALE SKU --because explained"),
     ("dead-letters", "list", repairs.letters_list, "flashsale dead-letters list --sale SALE"),
     ("dead-letters", "replay", repairs.letters_replay, "flashsale dead-letters replay"),
     ("merchant", "create", administration.merchant_create, 'flashsale merchant create "My shop"'),

@@ -101,7 +101,7 @@ def _read_cursor(cursor: str) -> tuple[int, str]:
         read = int(place), last
     except (ValueError, binascii.Error):
         read = 0, ""
-    if _cursor(*read) != cursor or abs(read[0]) > CURSOR_PLACE_MAX:
+    if _cursor(*read) != cursor or abs(read[0]) > CURSOR_PLACE_MAX or "\0" in read[1]:
         raise ValidationFailedError([FieldError("cursor", "Is not a cursor of this list.")])
     return read
 

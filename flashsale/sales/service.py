@@ -6,7 +6,6 @@ sale is already as asked, it is answered as it stands.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,11 +30,11 @@ from flashsale.sales.checks import (
     form_of,
     form_of_item,
 )
-from flashsale.sales.durability import durability_fault
 from flashsale.sales.effects import bring_in_line
 from flashsale.sales.forms import ItemForm, SaleForm, SalePatch, SupplyForm
 from flashsale.sales.queries import Pool
-from flashsale.sales.supply import carry_out
+from flashsale.sales.servers import check_servers
+from flashsale.sales.supply import carry_out, supply_id_of
 from flashsale.sales.values import Page, SaleFacts, Supply, SupplyState, instant, milliseconds
 
 #: Where an action leads; a sale that is there already is answered as it stands.
@@ -211,7 +210,7 @@ class SaleService:
         item = sale.item_of(form.sku)
         if item is None:
             raise errors.UnknownSkuError
-        supply_id = _supply_id(sale_id, idempotency_key)
+        supply_id = supply_id_of(sale_id, idempotency_key)
         known = await queries.find_supply(self._pool, supply_id) if idempotency_key else None
         if known is None:
             visible = sale.visible_state(now_ms)
@@ -285,25 +284,5 @@ class SaleService:
         return sale
 
     async def _check_durability(self, sale: SaleFacts) -> None:
-        if not self._production or sale.durability == "relaxed":
-            return
-        try:
-            redis = await self._store.server()
-        except StoreUnavailableError as error:
-            raise errors.EffectPendingError(
-                "The store does not answer. Nothing was changed: try again."
-            ) from error
-        fault = durability_fault(
-            redis,
-            await queries.server(self._pool),
-            disk_free_min_bytes=self._disk_free_min_bytes,
-        )
-        if fault is not None:
-            raise errors.UnsafeDurabilityError(fault)
-
-
-def _supply_id(sale_id: str, idempotency_key: str | None) -> str:
-    if idempotency_key is None:
-        return f"sup_{secrets.token_hex(12)}"
-    named = hashlib.blake2b(f"{sale_id}{idempotency_key}".encode(), digest_size=12)
-    return f"sup_{named.hexdigest()}"
+        if self._production and sale.durability == "strict":
+            await check_servers(self._pool, self._store, self._disk_free_min_bytes)

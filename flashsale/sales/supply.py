@@ -8,6 +8,8 @@ supply by its id. A cut is decided by the scripts, never by what was read before
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Sequence
 
 from flashsale.domain.lanes import split
@@ -165,3 +167,11 @@ async def _tell(
     if status in {Status.MISSING_LANE, Status.FOREIGN_EPOCH, Status.UNKNOWN_SKU}:
         raise LaneLostError(status.value)
     return status in _TAKEN
+
+
+def supply_id_of(sale_id: str, idempotency_key: str | None) -> str:
+    """The id of a supply that is asked for: the same for the same key, else a new one."""
+    if idempotency_key is None:
+        return f"sup_{secrets.token_hex(12)}"
+    named = hashlib.blake2b(f"{sale_id}{idempotency_key}".encode(), digest_size=12)
+    return f"sup_{named.hexdigest()}"

@@ -132,3 +132,13 @@ ORDER BY id LIMIT $3;
 SELECT item, state, count(*) AS orders, sum(quantity)::bigint AS units,
     sum(quantity * unit_amount)::bigint AS amount
 FROM orders WHERE id > $1 AND id < $1 || '{' GROUP BY item, state ORDER BY item, state;
+
+-- name: dead_letters
+-- Entries put aside, of all sales or of one, as their streams had them; or one entry.
+SELECT sale_id, lane, seq, entry_id, fields::text AS fields, error, created_at FROM dead_letters
+WHERE ($1::text IS NULL OR sale_id = $1) AND ($2::text IS NULL OR entry_id = $2)
+ORDER BY sale_id, lane, seq, entry_id;
+
+-- name: remove_dead_letter
+-- It is settled.
+DELETE FROM dead_letters WHERE sale_id = $1 AND lane = $2 AND entry_id = $3;

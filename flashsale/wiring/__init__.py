@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from flashsale.wiring.dispatch_process import dispatch
 from flashsale.wiring.recovery import recover
+from flashsale.wiring.repairs import list_dead_letters, reopen, replay_dead_letters
 from flashsale.wiring.running import now_utc
 from flashsale.wiring.sandbox_process import sandbox
 from flashsale.wiring.settlement_process import settle
 from flashsale.wiring.timekeeper_process import timekeeper
 from flashsale.wiring.web_process import web
 
-__all__ = ["dispatch", "now_utc", "recover", "sandbox", "settle", "timekeeper", "web"]
+__all__ = [
+    "dispatch",
+    "list_dead_letters",
+    "now_utc",
+    "recover",
+    "reopen",
+    "replay_dead_letters",
+    "sandbox",
+    "settle",
+    "timekeeper",
+    "web",
+]
