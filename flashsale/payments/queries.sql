@@ -120,9 +120,14 @@ UPDATE orders SET closing = $2 WHERE id = $1;
 UPDATE orders SET closing = NULL WHERE id = $1 AND closing IS NOT NULL;
 
 -- name: overdue_payments
--- Payments that could have been completed until $1 and whose outcome the order has not heard of.
-SELECT id, state FROM payments
-WHERE applied_at IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2;
+-- Payments that could have been completed until $1 and whose outcome the order has not heard of,
+-- nor is about to: those at which nobody gets on would keep the others from being looked at.
+SELECT p.id, p.state FROM payments AS p
+WHERE p.applied_at IS NULL AND p.expires_at <= $1 AND NOT EXISTS (
+    SELECT FROM outbox AS o
+    WHERE o.subject = p.id AND o.kind IN ('void_payment', 'apply_payment')
+)
+ORDER BY p.expires_at LIMIT $2;
 
 -- name: unapplied_payments
 -- The payments of an order whose outcome it has not heard of.
