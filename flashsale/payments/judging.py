@@ -53,7 +53,10 @@ def _captured(event: ProviderEvent, payment: PaymentRecord, _: RefundRecord | No
     if event.amount != payment.amount:
         return Verdict(TakenAs.QUARANTINED, "another amount than was asked")
     if payment.state is PaymentState.CAPTURED:
-        return Verdict(TakenAs.QUARANTINED, "captured before, by another event")
+        # Providers may tell of one movement in two events. Another name for it is other money.
+        if event.ref is not None and event.ref == payment.provider_ref:
+            return Verdict(TakenAs.IGNORED, "captured already")
+        return Verdict(TakenAs.QUARANTINED, "captured before, under another name")
     changed = payment._replace(
         state=PaymentState.CAPTURED,
         captured=event.amount,

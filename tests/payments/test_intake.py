@@ -44,7 +44,10 @@ async def test_what_is_not_what_was_asked_is_put_aside(till: Till, changes):
     right = await till.tell(payment, MoneyKind.CAPTURED)
     assert right.outcome is TakenAs.APPLIED
     again = await till.tell(payment, MoneyKind.CAPTURED)
-    assert again.outcome is TakenAs.QUARANTINED, "the same money cannot come in twice"
+    assert again.outcome is TakenAs.IGNORED, "the same money, told in two events"
+    other = await till.tell(payment, MoneyKind.CAPTURED, ref="sbx_another")
+    assert other.outcome is TakenAs.QUARANTINED, "other money, of which a person has to know"
+    assert (await till.payment(payment)).captured == PRICE
 
 
 async def test_an_event_is_taken_once_however_often_it_comes(till: Till):
