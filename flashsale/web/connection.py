@@ -47,6 +47,7 @@ class Connection(RequestHandler):
         "_quick",
         "_refused",
         "_resting",
+        "_silence_timer",
         "_unread_timer",
         "request_seconds_max",
     )
@@ -63,6 +64,8 @@ class Connection(RequestHandler):
         self.request_seconds_max = request_seconds_max
         self._quick = quick
         self._head_timer: asyncio.TimerHandle | None = None
+        #: Runs from the connection's first moment to the first piece of its first request.
+        self._silence_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         #: What aiohttp's loop of this connection waits for, kept from it during a quick answer.
         self._resting: asyncio.Future[None] | None = None
@@ -91,8 +94,17 @@ class Connection(RequestHandler):
             self._stop_timer()
             if waiter is not None and idle and not self._take(waiter):
                 waiter.set_result(None)
-        elif self._head_timer is None and idle:
+        elif self._silence_timer is not None or (self._head_timer is None and idle):
+            self._stop_timer()
             self._head_timer = self._loop.call_later(self.request_seconds_max, self.force_close)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock on a client that connects and says nothing; aiohttp would wait for ever.
+
+        Its first piece may come before aiohttp's loop of the connection runs, and counts as well.
+        """
+        super().connection_made(transport)
+        self._silence_timer = self._loop.call_later(self._keepalive_timeout, self.force_close)
 
     def _take(self, waiter: asyncio.Future[None]) -> bool:
         """Whether the one request that has arrived is being answered the quick way."""
@@ -229,6 +241,9 @@ class Connection(RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
 
     def _stop_unread_timer(self) -> None:
         if self._unread_timer is not None:
