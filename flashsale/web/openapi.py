@@ -269,9 +269,15 @@ def _query(model: type[BaseModel] | None) -> list[dict[str, Any]]:
 
 def _headers(route: Route) -> list[dict[str, Any]]:
     named = ((route.required_header, True), (route.optional_header, False))
-    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x20-\x7e]+$"}
+    key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x20-\x7e]+$"}
+    any_tag = {"type": "string"}  # one that is none of ours fits nothing, and is no fault
     return [
-        {"name": name, "in": "header", "required": required, "schema": schema}
+        {
+            "name": name,
+            "in": "header",
+            "required": required,
+            "schema": key if name == "Idempotency-Key" else any_tag,
+        }
         for name, required in named
         if name is not None
     ]

@@ -63,7 +63,7 @@ _CALLBACK = ("unknown_provider", "signature_invalid", "stamp_refused", "callback
 _EDIT = ("unknown_sale", "precondition_required", "stale_edit", "edit_unsafe")
 _ACT = ("unknown_sale", "illegal_transition")
 _SCHEDULE = (*_ACT, "durability_unsafe", "validation_failed")
-_SUPPLY = (*_ACT, "unknown_sku", "supply_below_live", *_KEY_CODES)
+_SUPPLY = (*_ACT, "unknown_sku", "supply_below_live", "idempotency_key_missing", *_KEY_CODES)
 _TAG = ("ETag",)
 _CACHED: Any = {"optional_header": "If-None-Match", "sends": ("ETag", "Cache-Control")}
 
