@@ -37,6 +37,11 @@ check: setup
 format: setup
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
+# What the suite does for seconds, for minutes: TARGET is one of tests/hostile/targets.py, or all.
+hostile: setup
+	@FLASHSALE_TEST_EXAMPLES=100 $(BIN)/python -m pytest tests/hostile $(ARGS)
+	@$(BIN)/python -W ignore -m tests.hostile.fuzz $(or $(TARGET),all) -max_total_time=$(or $(SECONDS),600)
+
 bench: setup
 	@$(BIN)/flashsale bench $(ARGS)
 

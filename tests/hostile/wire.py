@@ -35,20 +35,28 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer | None:
     return Answer(status, head, await reader.readexactly(0 if status == 304 else length))
 
 
+async def _read_all(reader: asyncio.StreamReader) -> list[Answer]:
+    answers = []
+    while (answer := await read_answer(reader)) is not None:
+        answers.append(answer)
+    return answers
+
+
 async def exchange(port: int, *parts: bytes, pause: float = 0.0) -> list[Answer]:
     """Send the parts; every answer up to the end of the connection, which the server makes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reading = asyncio.create_task(_read_all(reader))
     try:
         for number, part in enumerate(parts):
             if number:
                 await asyncio.sleep(pause)
+            if reading.done():  # the server has had enough
+                break
             writer.write(part)
-        answers = []
         async with asyncio.timeout(60):  # a server that neither answers nor closes fails the test
-            while (answer := await read_answer(reader)) is not None:
-                answers.append(answer)
-        return answers
+            return await reading
     finally:
+        reading.cancel()
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
