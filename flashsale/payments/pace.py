@@ -1,10 +1,10 @@
-"""Pace: while orders rush in, payments begin at a bounded rate. It refuses none for what it is.
+"""Pace: while orders rush in, payments begin in proportion. It refuses none for what it is.
 
 Redis decides an order for some 50 microseconds of a web process; a payment takes twenty times that
-here, and as much again of everything behind it. Without a bound as many payers as buyers would
-halve what is sold a second. What has been reserved is safe meanwhile: a rush lasts seconds, a hold
+here, and more again of everything behind it. Without a bound as many payers as buyers would halve
+what is sold a second. What has been reserved is safe meanwhile: a rush lasts seconds, a hold
 minutes. Everything behind a payment (the provider, its callback, the outbox) follows from its
-beginning, so this is the one place that paces them all.
+beginning, so this is the one place that paces them all. A proportion fits slow machines and fast.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from flashsale.reservation.errors import StoreBusyError
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of one process. A rush is `rush_per_second` orders decided; then so many payments begin."""
+    """Of one process. From `rush_per_second` orders decided, one payment begins with so many.
 
-    rush_per_second: int = 1000
-    begins_per_second: int = 100
+    At least one begins in each tick, whatever comes.
+    """
+
+    rush_per_second: int = 200
+    orders_for_each: int = 100
     tick_ms: int = 50
     waiting_max: int = 256
 
@@ -46,7 +49,7 @@ class Pace:
         self._bounds = bounds or Bounds()
         self._clock = clock
         self._seen, self._seen_at = decided(), clock()
-        self._rush = False
+        self._came, self._rush = 0, False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._letting_in: asyncio.Task[None] | None = None
 
@@ -66,12 +69,13 @@ class Pace:
         await mine
 
     async def _let_in(self) -> None:
-        bounds = self._bounds
-        each_tick = max(1, bounds.begins_per_second * bounds.tick_ms // 1000)
+        tick_seconds = self._bounds.tick_ms / 1000
         try:
             while self._waiting:
-                await asyncio.sleep(bounds.tick_ms / 1000)
-                room = each_tick if self._in_rush() else len(self._waiting)
+                await asyncio.sleep(tick_seconds)
+                room = len(self._waiting)
+                if self._in_rush():
+                    room = max(1, self._came // self._bounds.orders_for_each)
                 while room > 0 and self._waiting:
                     next_one = self._waiting.popleft()
                     if not next_one.done():  # who has gone away takes nobody's turn
@@ -86,7 +90,7 @@ class Pace:
         elapsed = now - self._seen_at
         if elapsed * 1000 >= self._bounds.tick_ms:
             decided = self._decided()
-            came = decided - self._seen if decided >= self._seen else decided
+            self._came = decided - self._seen if decided >= self._seen else decided
             self._seen, self._seen_at = decided, now
-            self._rush = came >= self._bounds.rush_per_second * elapsed
+            self._rush = self._came >= self._bounds.rush_per_second * elapsed
         return self._rush

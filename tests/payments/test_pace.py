@@ -1,16 +1,17 @@
-"""Payments begin at a bounded rate while orders rush in, and at once otherwise."""
+"""Payments begin in proportion while orders rush in, and at once otherwise."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from flashsale.payments.pace import Bounds, Pace
 from flashsale.reservation.errors import StoreBusyError
 
-ONE_A_TICK = Bounds(rush_per_second=1000, begins_per_second=1, tick_ms=1, waiting_max=5)
+ONE_A_TICK = Bounds(rush_per_second=1000, orders_for_each=10_000, tick_ms=1, waiting_max=5)
 
 
 class Orders:
@@ -53,11 +54,20 @@ async def take_turns(pace: Pace, count: int) -> list[int]:
 async def test_in_a_rush_each_tick_lets_one_in_and_the_first_comes_first():
     orders = Orders(looks_max=float("inf"))
     assert await take_turns(orders.pace(), 5) == [0, 1, 2, 3, 4]
-    assert orders.looks > 5  # one to see the rush, and a tick for each
+    assert orders.looks == 1 + 5  # one to see the rush, and a tick for each
 
     nothing_to_see = Orders(looks_max=0)  # the control: nobody is paced
     await take_turns(nothing_to_see.pace(), 5)
     assert nothing_to_see.looks == 5
+
+
+async def test_the_more_orders_the_more_payments():
+    orders = Orders(looks_max=float("inf"))
+    two = replace(ONE_A_TICK, orders_for_each=5_000)
+    pace = Pace(orders.decided, bounds=two, clock=orders.clock)
+    orders.looks = 0
+    await take_turns(pace, 5)
+    assert orders.looks == 1 + 3  # two, two, and the last one
 
 
 async def test_outside_a_rush_nobody_waits_at_all():
