@@ -22,9 +22,9 @@ from flashsale.demo.screen import Scene
 from flashsale.embedded.errors import EmbeddedError
 from flashsale.shipped import shipped
 from flashsale.supervisor import engine
-from loadtest.bench import http, settlement
+from loadtest.bench import http, payments, settlement
 from loadtest.bench.fire import CONNECTIONS, tool
-from loadtest.bench.stage import stage
+from loadtest.bench.stage import median, stage
 
 LAUNCH_UNITS = 150_000
 XIAOMI_SECONDS = 595
@@ -51,12 +51,33 @@ class Size:
     settled_rounds: int
     settled_orders: int
     launch_units: int
+    paid_rounds: int
+    payments: int
+    beside_rounds: int
 
 
 FULL = Size(
-    rounds=5, seconds=5, settled_rounds=3, settled_orders=150_000, launch_units=LAUNCH_UNITS
+    rounds=5,
+    seconds=5,
+    settled_rounds=3,
+    settled_orders=150_000,
+    launch_units=LAUNCH_UNITS,
+    paid_rounds=3,
+    payments=5_000,
+    beside_rounds=3,
 )
-QUICK = Size(rounds=2, seconds=2, settled_rounds=1, settled_orders=100_000, launch_units=30_000)
+QUICK = Size(
+    rounds=2,
+    seconds=2,
+    settled_rounds=1,
+    settled_orders=100_000,
+    launch_units=20_000,
+    paid_rounds=1,
+    payments=1_000,
+    beside_rounds=1,
+)
+PAYMENTS_PER_SECOND = 1_000
+BESIDE = 0.8
 
 
 async def run(size: Size, say: Console) -> list[Figure]:
@@ -69,6 +90,8 @@ async def run(size: Size, say: Console) -> list[Figure]:
             say.print(f"P3: settling {size.settled_orders:,} orders, {size.settled_rounds} times …")
             rates = await settlement.measure(set_up, size.settled_rounds, size.settled_orders)
             figures.append(_ratio("P3 rows settled", rates.settled, "raw COPY", rates.copied, 0.5))
+        say.print(f"Payments: {size.payments:,}, {size.paid_rounds} times; orders beside payers …")
+        figures += await _money(Path(folder) / "money", size)
         say.print(f"P4: a launch of {size.launch_units:,}, load included …")
         figures += await _launch(Path(folder) / "launch", size.launch_units)
     return figures
@@ -89,6 +112,34 @@ def _ratio(name: str, rate: float, against: str, baseline: float, target: float)
     ratio = rate / baseline
     shown = f"{against}, {baseline:,.0f}/s"
     return Figure(name, f"{rate:,.0f}/s", shown, round(ratio, 2), f"≥ {target}", ratio >= target)
+
+
+async def _money(folder: Path, size: Size) -> list[Figure]:
+    async with payments.till(folder) as till:
+        await till.pay_all(payments.WARM_UP)
+        paid = [await till.pay_all(size.payments) for _ in range(size.paid_rounds)]
+        beside = await till.beside(size.beside_rounds, size.seconds)
+    steady = median(each.steady for each in paid)
+    whole = median(each.whole for each in paid)
+    judged = size.payments == FULL.payments
+    return [
+        Figure(
+            "Payments, click to paid",
+            f"{steady:,.0f}/s steady",
+            f"{whole:,.0f}/s from the first to the last",
+            None,
+            f"≥ {PAYMENTS_PER_SECOND:,}/s",
+            steady >= PAYMENTS_PER_SECOND if judged else None,
+        ),
+        Figure(
+            "P1 orders, as many buyers paying",
+            f"{beside.with_payers:,.0f}/s",
+            f"nobody paying, {beside.alone:,.0f}/s; {beside.payments:,.0f} payments/s",
+            round(beside.ratio, 2),
+            f"≥ {BESIDE}",
+            beside.ratio >= BESIDE if judged else None,
+        ),
+    ]
 
 
 async def _launch(folder: Path, units: int) -> list[Figure]:

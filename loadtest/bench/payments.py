@@ -36,6 +36,7 @@ from loadtest.bench.stage import Stage, median
 
 SQL = load_queries(Path(__file__).with_name("queries.sql"))
 ENTRY_ORDERS = 32
+WARM_UP = 500
 LOOK_SECONDS = 0.05
 WATCH_SECONDS = 0.25
 REST_SECONDS_MAX = 60.0
@@ -222,7 +223,7 @@ async def till(folder: Path) -> AsyncIterator[Till]:
 async def _show(count: int, rounds: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory(prefix="flashsale-payments-") as folder:
         async with till(Path(folder)) as measuring:
-            await measuring.pay_all(500)  # warms up
+            await measuring.pay_all(WARM_UP)
             for _ in range(rounds if count else 0):
                 paid = await measuring.pay_all(count)
                 print(f"{paid.steady:,.0f} payments/s steady, {paid.whole:,.0f}/s in all")
