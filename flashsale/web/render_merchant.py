@@ -41,6 +41,7 @@ def sale(facts: SaleFacts, *, stock: Sequence[Stock] | None, now_ms: int) -> dic
         "id": facts.id,
         "revision": facts.revision,
         "state": facts.visible_state(now_ms).value,
+        "paused_reason": facts.paused_reason,
         "name": facts.name,
         "kind": facts.kind.value,
         "starts_at": rfc3339(facts.starts_at_ms),
@@ -70,6 +71,7 @@ def _item(item: ItemFacts, stock: Sequence[Stock] | None) -> dict[str, Any]:
         "deposit": None if item.deposit is None else money(item.deposit),
         "ships_at": _instant(item.ships_at_ms),
         "stock": None if counted is None else _stock(counted),
+        "shut_reason": item.shut_reason,
     }
 
 

@@ -63,6 +63,7 @@ _CALLBACK = ("unknown_provider", "signature_invalid", "stamp_refused", "callback
 _EDIT = ("unknown_sale", "precondition_required", "stale_edit", "edit_unsafe")
 _ACT = ("unknown_sale", "illegal_transition")
 _SCHEDULE = (*_ACT, "durability_unsafe", "validation_failed")
+_RESUME = (*_ACT, "durability_unsafe")
 _SUPPLY = (*_ACT, "unknown_sku", "supply_below_live", "idempotency_key_missing", *_KEY_CODES)
 _TAG = ("ETag",)
 _CACHED: Any = {"optional_header": "If-None-Match", "sends": ("ETag", "Cache-Control")}
@@ -95,7 +96,7 @@ ROUTES = (
     Route("POST", _MINE + "/schedule", m.schedule_sale, _MANAGE, w.MerchantSale, _SCHEDULE,
           sends=_TAG),
     Route("POST", _MINE + "/pause", m.pause_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
-    Route("POST", _MINE + "/resume", m.resume_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
+    Route("POST", _MINE + "/resume", m.resume_sale, _MANAGE, w.MerchantSale, _RESUME, sends=_TAG),
     Route("POST", _MINE + "/close", m.close_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
     Route("POST", _MINE + "/cancel", m.cancel_sale, _MANAGE, w.MerchantSale, _ACT, sends=_TAG),
     Route("POST", _MINE + "/supply", m.add_supply, _MANAGE, w.SupplyView, _SUPPLY,

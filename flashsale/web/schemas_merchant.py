@@ -22,7 +22,10 @@ class Stock(View):
 
 
 class MerchantItem(View):
-    """A SKU; `supply` counts all units given so far, `stock` is null while no lane counts it."""
+    """A SKU; `supply` counts all units given so far, `stock` is null while no lane counts it.
+
+    `shut_reason` says why the engine lets nobody reserve it; null where it does.
+    """
 
     sku: str
     name: str
@@ -31,6 +34,7 @@ class MerchantItem(View):
     deposit: Money | None
     ships_at: datetime | None
     stock: Stock | None
+    shut_reason: str | None
 
 
 class Admission(View):
@@ -40,11 +44,15 @@ class Admission(View):
 
 
 class MerchantSale(View):
-    """A sale as its merchant sees it; `revision` is the ETag that If-Match names."""
+    """A sale as its merchant sees it; `revision` is the ETag that If-Match names.
+
+    `paused_reason` says what to mend before it can be resumed, where the engine paused it.
+    """
 
     id: str
     revision: int
     state: SaleState
+    paused_reason: str | None
     name: str
     kind: SaleKind
     starts_at: datetime
