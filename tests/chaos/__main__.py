@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -42,4 +43,6 @@ def _options(arguments: list[str]) -> Options:
 
 
 if __name__ == "__main__":
+    # Told to end, it ends its world too: what was started and written is cleaned up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(asyncio.run(Session(_options(sys.argv[1:])).run()))
