@@ -65,14 +65,9 @@ class Till:
         return Buyer(self.shop.merchant, name or f"buyer-{next(_numbers)}")
 
     async def order(
-        self,
-        sale: SaleFacts,
-        buyer: Buyer,
-        quantity: int = 1,
-        *,
-        settled: bool = True,
+        self, sale: SaleFacts, buyer: Buyer, quantity: int = 1, *, settled: bool = True,
         item: int = 0,
-    ) -> str:
+    ) -> str:  # fmt: skip
         """An order, settled unless that is still to come."""
         name = order_hash(ORDER_SECRET, sale.id, buyer.subject, str(next(_numbers)))
         request = Request(name, buyer.subject, item, quantity)
