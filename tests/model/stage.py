@@ -14,7 +14,7 @@ from tests.model.world import World
 from tests.sales.shop import body, item
 
 PRICE, DEPOSIT = 1000, 100
-CHECKOUT_MS, GRACE_MS = 910_000, 30_000
+CHECKOUT_MS = 910_000
 #: What Postgres calls an order that Redis holds; all else has one name.
 _IN_POSTGRES = {"held": "confirmed"}
 _LETTER_OF = {state: letter for letter, state in reversed(STATES.items())}

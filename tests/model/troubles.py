@@ -14,7 +14,7 @@ from flashsale.timekeeper.queries import TendedSale
 from flashsale.timekeeper.tending import Tending
 from tests.model.doings import Doings
 from tests.model.shadow import OPEN_ENDED
-from tests.model.stage import GRACE_MS
+from tests.model.stage import CHECKOUT_MS
 
 
 @dataclass
@@ -95,7 +95,8 @@ class Troubles(Doings):
         redis, disk = self.world.redis, self.disk
         if how == "alive":
             disk = None
-            survived, newest = list(self.shadow.log), max(self.shadow.log, default=0)
+            survived = sorted(self.shadow.log.keys() - self.shadow.lost)
+            newest = max(self.shadow.log, default=0)
         elif how == "older" and disk is not None:
             survived, newest = disk.entries, disk.seq
         else:
@@ -129,11 +130,14 @@ class Troubles(Doings):
         last, now = await self.world.redis.xrevrange(keys.events, count=1), await self._now()
         self.stage.last_id = _before(last[0][0])
         for name, order in shadow.orders.items():
+            until = int((await self.world.redis.hget(keys.holds, name)).split(":")[4])
             if order.state == "held":
-                until = int((await self.world.redis.hget(keys.holds, name)).split(":")[4])
-                longer = order.hold_until < until <= now + GRACE_MS
+                longer = order.hold_until < until <= now + CHECKOUT_MS  # its buyer may be paying
                 assert until == order.hold_until or longer, "a hold's time was changed"
                 shadow.orders[name] = replace(order, hold_until=until, due=until)
+            else:  # Postgres knows nothing of time that an earlier recovery has added
+                assert until <= order.hold_until
+                shadow.orders[name] = replace(order, hold_until=until)
         rows = await self.world.pool.fetch(
             """SELECT i.capacity, coalesce((SELECT sum(quantity) FROM supplies s
                 WHERE s.sale_id = i.sale_id AND s.item = i.item AND s.state = 'pending'), 0) AS due
