@@ -174,6 +174,7 @@ def _deps(
             hold_seconds_min=settings.merchant.hold_seconds_min,
             production=settings.mode == "production",
             relaxed=settings.durability == "relaxed",
+            disk_free_min_bytes=settings.checks.disk_free_min_mb << 20,
         ),
         ledger=Ledger(pool),
         store=store,
