@@ -7,7 +7,7 @@ server that came back with an older disk has fewer entries than somebody has set
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from flashsale.recovery import queries
@@ -80,11 +80,13 @@ class NotAsLeftError(StoreUnavailableError):
 class Gate:
     """Asked before a Redis that has forgotten our scripts, and so was restarted, is used again.
 
-    Whoever asks while one look is under way shares it.
+    Whoever asks while one look is under way shares it. `heard` is what buyers were answered: a
+    server that has fewer entries lost them, even where nobody has settled or counted any.
     """
 
     def __init__(self, pool: Pool, store: ReservationStore) -> None:
         """`store` must not be one that asks this gate."""
+        self.heard: Mapping[tuple[str, int], int] = {}
         self._pool = pool
         self._store = store
         self._looking: asyncio.Task[list[Fault]] | None = None
@@ -92,7 +94,7 @@ class Gate:
     async def __call__(self) -> None:
         """Return where every sale is in Redis as it was left; NotAsLeftError otherwise."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(faults(self._pool, self._store))
+            self._looking = asyncio.create_task(self._look())
         try:
             found = await asyncio.shield(self._looking)
         except Exception as error:
@@ -100,3 +102,8 @@ class Gate:
             raise NotAsLeftError(f"nobody can tell: {type(error).__name__}: {error}") from error
         if found:
             raise NotAsLeftError(f"sale {found[0].sale}: {found[0].reason}")
+
+    async def _look(self) -> list[Fault]:
+        # Written down, so that whoever recovers the sale knows what was lost.
+        await queries.note_seen(self._pool, dict(self.heard))
+        return await faults(self._pool, self._store)

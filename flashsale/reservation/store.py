@@ -46,6 +46,8 @@ class ReservationStore(Moves):
         timeout_ms: int | None = None,
         on_forgotten: OnForgotten | None = None,
     ) -> None:
+        #: The newest entry number that buyers of a (sale, lane) were answered with.
+        self.heard: dict[tuple[str, int], int] = {}
         self._redis = redis
         self._links = Links(redis, links_max=links_max, timeout_ms=timeout_ms)
         self._runner = ScriptRunner(self._links, scripts, on_forgotten)
@@ -117,6 +119,8 @@ class ReservationStore(Moves):
             arguments += request
         reply = await self._runner.run("reserve", lane_keys(sale, lane)[:6], arguments)
         lane_status_of(reply)
+        if reply[2] > self.heard.get((sale, lane), 0):
+            self.heard[sale, lane] = reply[2]
         decisions = []
         for status, detail in zip(reply[3::2], reply[4::2], strict=True):
             if status == "REPLAYED":

@@ -74,11 +74,12 @@ async def web(
     async with (
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
         reservation_store(settings) as ungated,
-        reservation_store(settings, Gate(pool, ungated)) as store,
+        reservation_store(settings, gate := Gate(pool, ungated)) as store,
         payment_provider(settings) as provider,
         payment_parts(settings, pool, store, provider) as parts,
         throttle(settings) as limits,
     ):
+        gate.heard = store.heard
         await check_durability(settings, store, pool)
         _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
         keyring = Keyring(partial(access_queries.load_buyer_keys, pool))
@@ -215,7 +216,7 @@ async def _listen(pool: asyncpg.Pool[asyncpg.Record], board: Board) -> None:
     while True:
         try:
             await _listen_once(pool, board)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a connection that dies raises many things
             _LOG.warning("listener_lost", error=brief(error))
         board.forget()
         await asyncio.sleep(LISTEN_AGAIN_SECONDS)

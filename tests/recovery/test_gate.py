@@ -15,7 +15,9 @@ from tests.reconciliation.scene import SCRIPTS
 
 @pytest.fixture
 async def gated(ward):
-    store = ReservationStore(ward.redis, SCRIPTS, on_forgotten=Gate(ward.pool, ward.store))
+    gate = Gate(ward.pool, ward.store)
+    store = ReservationStore(ward.redis, SCRIPTS, on_forgotten=gate)
+    gate.heard = store.heard
     yield store
     await store.close()
 
@@ -55,6 +57,24 @@ async def test_an_older_disk_sells_nothing(ward, gated):
     assert await _reserve(ward.store, ward) is Status.RESERVED
     await ward.recover()
     assert await _reserve(gated, ward, "p" * 20, "later") is Status.SOLD_OUT
+    assert await ward.broken() == set()
+
+
+async def test_a_tail_that_only_its_buyers_heard_of_is_missed(ward, gated):
+    """Nobody has settled or counted the entry that the disk lost; who answered with it has."""
+    disk = await ward.keep_disk()
+    assert await _reserve(gated, ward) is Status.RESERVED
+    await _restart(ward, disk)
+    assert await ward.faults() == []  # the control: the stores alone cannot tell
+
+    with pytest.raises(NotAsLeftError, match="went back"):
+        await _reserve(gated, ward, "p" * 20, "later")
+
+    done = await ward.recover()
+    assert done.entries_lost == 1
+    sql = "SELECT may_have_lost FROM sales WHERE id = $1"
+    assert await ward.pool.fetchval(sql, ward.sale.id)
+    assert await _reserve(gated, ward) is Status.RESERVED
     assert await ward.broken() == set()
 
 
