@@ -1,7 +1,8 @@
 """The recovery protocol: seal, drain, rebuild, open. Killed at any step, it is gone on with.
 
 1. The epoch is raised in Postgres and what is left of each lane is sealed: no script takes it.
-2. What survived in the streams and is not settled yet is settled, so that Postgres knows all.
+2. What survived in the streams and is not settled yet is settled, so that Postgres knows all. Who
+   still holds something that was read before settles it no more.
 3. Each lane is emptied and filled again out of Postgres: orders, limits, idempotency records.
 4. `available` is what is left; the epoch is written last, and with it the lane is open.
 """
@@ -102,6 +103,7 @@ class Recovery:
         begun = await self._step(session, sale, epoch, "draining", "sealing", begun)
         for lane in range(facts.lanes):
             await self.drain(sale, lane)
+        await queries.fence(session, sale, facts.lanes, epoch)
         begun = await self._step(session, sale, epoch, "rebuilding", "draining", begun)
         return await self._rebuild(session, sale, epoch, known, begun)
 

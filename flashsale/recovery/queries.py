@@ -92,6 +92,11 @@ async def begin(session: Connection, sale: str, reason: str) -> int | None:
     return int(epoch)
 
 
+async def fence(session: Connection, sale: str, lanes: int, epoch: int) -> None:
+    """Let nobody settle what was read before the lanes were drained."""
+    await session.execute(_SQL["fence"], sale, lanes, epoch)
+
+
 async def take_stock(session: Connection, sale: str) -> SaleFacts:
     """The sale with the capacity that its lanes are rebuilt with.
 

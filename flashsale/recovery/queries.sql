@@ -62,6 +62,14 @@ UPDATE recoveries SET
         to_jsonb(coalesce((took_ms ->> $4)::bigint, 0) + $5::bigint))
 WHERE sale_id = $1 AND epoch = $2;
 
+-- name: fence
+-- Whoever still holds an entry of an earlier epoch settles it no more. A batch that is being written
+-- keeps this waiting for its lane's row, and is read below.
+INSERT INTO lanes AS l (sale_id, lane, drained_epoch)
+SELECT $1, lane, $3 FROM generate_series(0, $2::integer - 1) AS lane ORDER BY lane
+ON CONFLICT (sale_id, lane) DO UPDATE
+SET drained_epoch = greatest(l.drained_epoch, EXCLUDED.drained_epoch);
+
 -- name: orders
 -- Every order of a sale with the instant until which its payment may decide.
 SELECT o.id, o.state, o.version, o.item, o.quantity, o.buyer_id,

@@ -70,6 +70,8 @@ async def replay(pool: Pool, letter: DeadLetter, give_back: GiveBack) -> Replaye
     )
     if settled.dead_letters:
         return Replayed(letter, settled.dead_letters[0].error)
+    if settled.drained:
+        return Replayed(letter, "the sale was rebuilt without it: its units are on sale again")
     for event in settled.rejected:
         await _give_back(letter, event, give_back)
     where = (letter.sale_id, letter.lane, letter.entry_id)

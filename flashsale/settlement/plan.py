@@ -85,12 +85,14 @@ class IllegalEvent(NamedTuple):
 class Folded:
     """A batch by order: the newest event of each, and when Redis decided it.
 
-    `sequences` are the entry numbers as half-open ranges, `last_entry_id` is the highest.
+    `sequences` are the entry numbers as half-open ranges, `last_entry_id` is the highest, `epoch`
+    the lowest.
     """
 
     newest: Mapping[str, tuple[OrderEvent, datetime]]
     sequences: tuple[tuple[int, int], ...]
     last_entry_id: str
+    epoch: int
 
     def changed_orders(self) -> list[str]:
         """Hashes of the orders that Postgres may know already: their newest event is not the first.
@@ -129,6 +131,7 @@ def fold(entries: Sequence[Entry]) -> Folded:
         newest,
         _ranges(entry.seq for entry in entries),
         max((entry.entry_id for entry in entries), key=position),
+        min(entry.epoch for entry in entries),
     )
 
 

@@ -101,10 +101,11 @@ async def has_gap(connection: Connection, sale: str, lane: int, batch: Folded) -
     return bool(await connection.fetchval(SQL["has_gap"], sale, lane, ranges))
 
 
-async def advance_lane(connection: Connection, sale: str, lane: int, batch: Folded) -> None:
-    """Remember the batch's entries as settled."""
+async def advance_lane(connection: Connection, sale: str, lane: int, batch: Folded) -> bool:
+    """Remember the batch's entries as settled; False where recovery has done with its epoch."""
     ranges = [asyncpg.Range(low, high) for low, high in batch.sequences]
-    await connection.execute(SQL["advance_lane"], sale, lane, ranges, batch.last_entry_id)
+    entry_id, epoch = batch.last_entry_id, batch.epoch
+    return bool(await connection.fetchval(SQL["advance_lane"], sale, lane, ranges, entry_id, epoch))
 
 
 async def add_dead_letters(

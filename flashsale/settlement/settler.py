@@ -38,11 +38,23 @@ class RoomMayComeError(Exception):
     """There is no room yet, but a release that was decided earlier is still to be settled."""
 
 
+class DrainedError(Exception):
+    """Recovery has drained the lane since these entries were read; `epoch` is the oldest's."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"recovery has done with epoch {epoch}")
+        self.epoch = epoch
+
+
 @dataclass(slots=True)
 class Settled:
-    """What became of a delivery; all of it is in Postgres, so all of it may be acknowledged."""
+    """What became of a delivery; all of it is in Postgres, so all of it may be acknowledged.
+
+    `drained` counts entries that a recovery has done with since they were read.
+    """
 
     rows: int = 0
+    drained: int = 0
     rejected: list[OrderEvent] = field(default_factory=list)
     illegal: list[IllegalEvent] = field(default_factory=list)
     dead_letters: list[PoisonEntry] = field(default_factory=list)
@@ -111,6 +123,13 @@ class _Work:
             changes = await self._settle_together(entries)
         except RoomMayComeError:
             raise
+        except DrainedError as drained:
+            # What was in it is settled, or accounted for as lost and perhaps sold to others since.
+            newer = [entry for entry in entries if entry.epoch > drained.epoch]
+            if newer:
+                await self.settle(newer)
+            self.settled.drained += len(entries) - len(newer)
+            return
         except Exception as error:
             # On a connection that ended, no error tells anything about the data.
             if fault_of(error) is not Fault.POISON or self.connection.is_closed():
@@ -155,7 +174,8 @@ class _Work:
             await queries.update_orders(connection, changes.updates)
             if changes.live_deltas:
                 changes = await self._count(batch, changes)
-            await queries.advance_lane(connection, sale, self.lane, batch)
+            if not await queries.advance_lane(connection, sale, self.lane, batch):
+                raise DrainedError(batch.epoch)
         return changes
 
     async def _count(self, batch: Folded, changes: SettlementPlan) -> SettlementPlan:

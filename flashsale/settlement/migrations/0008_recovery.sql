@@ -4,7 +4,9 @@ ALTER TABLE lanes
     -- Entry numbers that Redis lost before they were settled: accounted for, and gone (INV-15).
     ADD COLUMN lost int8multirange NOT NULL DEFAULT '{}',
     -- The newest entry number ever seen in Redis; one that has fewer was put back in time.
-    ADD COLUMN seen_seq bigint NOT NULL DEFAULT 0;
+    ADD COLUMN seen_seq bigint NOT NULL DEFAULT 0,
+    -- Entries of an earlier epoch were drained, or are lost: who still holds one settles it no more.
+    ADD COLUMN drained_epoch integer NOT NULL DEFAULT 0;
 
 -- Whether Redis has lost something of this sale: a buyer whose order is nowhere is told so.
 ALTER TABLE sales ADD COLUMN may_have_lost boolean NOT NULL DEFAULT false;
