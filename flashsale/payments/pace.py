@@ -22,12 +22,13 @@ from flashsale.reservation.errors import StoreBusyError
 class Bounds:
     """Of one process. From `rush_per_second` orders decided, one payment begins with so many.
 
-    At least one begins in each tick, whatever comes.
+    At least one begins in each tick, whatever comes. Those of a tick share their transactions and
+    with them the disk's time, for which orders wait, too: hence a tick as long as a buyer bears.
     """
 
     rush_per_second: int = 200
     orders_for_each: int = 100
-    tick_ms: int = 50
+    tick_ms: int = 250
     waiting_max: int = 256
 
 
