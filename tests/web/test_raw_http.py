@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from flashsale.web.body import read_body
+from flashsale.web.limiting import UNLIMITED
 from flashsale.web.metrics import Metrics
 from flashsale.web.middleware import Faults, common_headers, problem_documents
 from flashsale.web.server import Limits, serving
@@ -49,7 +50,8 @@ async def slow(_request: web.Request) -> web.Response:
 
 @contextlib.asynccontextmanager
 async def running(limits: Limits = SLOW) -> AsyncIterator[int]:
-    app = web.Application(middlewares=[problem_documents(Metrics(), Faults(lambda _: False))])
+    answering = problem_documents(Metrics(), Faults(lambda _: False), UNLIMITED)
+    app = web.Application(middlewares=[answering])
     app.on_response_prepare.append(common_headers(0))
     app.router.add_get("/echo", echo)
     app.router.add_post("/echo", echo)
