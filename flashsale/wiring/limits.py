@@ -46,9 +46,6 @@ async def throttle(settings: Settings) -> AsyncIterator[Throttle]:
                 subjects_max=limits.subjects_max,
             )
 
-        production = settings.mode == "production"
-        if production and limits.address_per_second and not limits.trusted_proxies:
-            _LOG.warning("no_trusted_proxies", advice="behind a proxy, set limits.trusted_proxies")
         try:
             yield Throttle(
                 buyer=limiter("buyer", limits.buyer_per_second),
@@ -61,3 +58,11 @@ async def throttle(settings: Settings) -> AsyncIterator[Throttle]:
         finally:
             await pot.stop()
             await links.close()
+
+
+def warn_of_proxies(settings: Settings) -> None:
+    """Behind a proxy that is not named, everybody has one address."""
+    limits = settings.limits
+    production = settings.mode == "production"
+    if production and limits.address_per_second and not limits.trusted_proxies:
+        _LOG.warning("no_trusted_proxies", advice="behind a proxy, set limits.trusted_proxies")

@@ -43,7 +43,7 @@ from flashsale.web.quick import QuickRoutes
 from flashsale.web.server import Limits, serving
 from flashsale.webhooks.service import WebhookService
 from flashsale.wiring.dispatch_metrics import Totals
-from flashsale.wiring.limits import throttle
+from flashsale.wiring.limits import throttle, warn_of_proxies
 from flashsale.wiring.money import payment_parts
 from flashsale.wiring.provider import payment_provider
 from flashsale.wiring.running import (
@@ -80,8 +80,7 @@ async def web(
         throttle(settings) as limits,
     ):
         gate.heard = store.heard
-        await check_durability(settings, store, pool)
-        _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
+        await _look_around(settings, store, pool)
         keyring = Keyring(partial(access_queries.load_buyer_keys, pool))
         await keyring.refresh()
         board = Board(
@@ -190,6 +189,15 @@ def _deps(
         ),
         now=now_utc,
     )
+
+
+async def _look_around(
+    settings: Settings, store: ReservationStore, pool: asyncpg.Pool[asyncpg.Record]
+) -> None:
+    """StartError where the servers may forget; what else is not as it should be is logged."""
+    await check_durability(settings, store, pool)
+    _allow_descriptors(settings.web.connections_max + DESCRIPTORS_BESIDE)
+    warn_of_proxies(settings)
 
 
 def _allow_descriptors(wanted: int) -> None:
