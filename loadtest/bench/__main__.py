@@ -62,12 +62,12 @@ FULL = Size(
     settled_rounds=3,
     settled_orders=150_000,
     launch_units=LAUNCH_UNITS,
-    paid_rounds=3,
+    paid_rounds=2,
     payments=5_000,
     beside_rounds=3,
 )
 QUICK = Size(
-    rounds=2,
+    rounds=1,
     seconds=2,
     settled_rounds=1,
     settled_orders=100_000,
