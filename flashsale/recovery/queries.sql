@@ -63,8 +63,8 @@ UPDATE recoveries SET
 WHERE sale_id = $1 AND epoch = $2;
 
 -- name: fence
--- Whoever still holds an entry of an earlier epoch settles it no more. A batch that is being written
--- keeps this waiting for its lane's row, and is read below.
+-- Whoever still holds an entry of an earlier epoch settles it no more. A batch that is being
+-- written keeps this waiting for its lane's row, and is read below.
 INSERT INTO lanes AS l (sale_id, lane, drained_epoch)
 SELECT $1, lane, $3 FROM generate_series(0, $2::integer - 1) AS lane ORDER BY lane
 ON CONFLICT (sale_id, lane) DO UPDATE

@@ -53,8 +53,8 @@ FROM unnest($2::integer[], $3::bigint[]) AS c (item, delta)
 WHERE i.sale_id = $1 AND i.item = c.item;
 
 -- name: advance_lane
--- The lane's row is locked last. A range added twice changes nothing; ids compare as numbers. No row
--- comes back where recovery has drained the lane meanwhile: the batch is a zombie's.
+-- The lane's row is locked last. A range added twice changes nothing; ids compare as numbers. No
+-- row comes back where recovery has drained the lane meanwhile: the batch is a zombie's.
 INSERT INTO lanes AS l (sale_id, lane, settled, last_entry_id)
 VALUES ($1, $2, $3::int8multirange, $4)
 ON CONFLICT (sale_id, lane) DO UPDATE SET

@@ -5,7 +5,7 @@ ALTER TABLE lanes
     ADD COLUMN lost int8multirange NOT NULL DEFAULT '{}',
     -- The newest entry number ever seen in Redis; one that has fewer was put back in time.
     ADD COLUMN seen_seq bigint NOT NULL DEFAULT 0,
-    -- Entries of an earlier epoch were drained, or are lost: who still holds one settles it no more.
+    -- Entries of an earlier epoch were drained, or are lost: who holds one settles it no more.
     ADD COLUMN drained_epoch integer NOT NULL DEFAULT 0;
 
 -- Whether Redis has lost something of this sale: a buyer whose order is nowhere is told so.
