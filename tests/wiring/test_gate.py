@@ -21,9 +21,9 @@ async def test_the_gate_is_open_only_while_redis_holds_what_is_sold(
     nobody: Any = None
 
     async def gate(store: ReservationStore) -> str | None:
-        return await _deps(load_settings({}), store, shop.pool, nobody, nobody, nobody).probes[
-            "gate"
-        ]()
+        return await _deps(
+            load_settings({}), store, shop.pool, nobody, nobody, nobody, nobody
+        ).probes["gate"]()
 
     async with new_database(template=schema) as dsn, open_shop(dsn, redis_url) as shop:
         away = Redis(unix_socket_path=str(tmp_path / "gone.sock"), retry=Retry(NoBackoff(), 0))
