@@ -22,12 +22,14 @@ from flashsale.reservation.errors import StoreBusyError
 class Bounds:
     """Of one process. From `rush_per_second` orders decided, one payment begins with so many.
 
-    At least one begins in each tick, whatever comes. Those of a tick share their transactions and
-    with them the disk's time, for which orders wait, too: hence a tick as long as a buyer bears.
+    At least `begins_min` begin in each tick, whatever comes. Those of a tick share their
+    transactions and with them the disk's time, for which orders wait, too: hence a tick as long as a
+    buyer bears. Below a rush, which few launches ever see, a process can do both.
     """
 
-    rush_per_second: int = 200
-    orders_for_each: int = 100
+    rush_per_second: int = 1000
+    orders_for_each: int = 400
+    begins_min: int = 4
     tick_ms: int = 250
     waiting_max: int = 256
 
@@ -76,7 +78,7 @@ class Pace:
                 await asyncio.sleep(tick_seconds)
                 room = len(self._waiting)
                 if self._in_rush():
-                    room = max(1, self._came // self._bounds.orders_for_each)
+                    room = max(self._bounds.begins_min, self._came // self._bounds.orders_for_each)
                 while room > 0 and self._waiting:
                     next_one = self._waiting.popleft()
                     if not next_one.done():  # who has gone away takes nobody's turn

@@ -11,7 +11,9 @@ import pytest
 from flashsale.payments.pace import Bounds, Pace
 from flashsale.reservation.errors import StoreBusyError
 
-ONE_A_TICK = Bounds(rush_per_second=1000, orders_for_each=10_000, tick_ms=1, waiting_max=5)
+ONE_A_TICK = Bounds(
+    rush_per_second=1000, orders_for_each=10_000, begins_min=1, tick_ms=1, waiting_max=5
+)
 
 
 class Orders:
