@@ -23,8 +23,8 @@ class Bounds:
     """Of one process. From `rush_per_second` orders decided, one payment begins with so many.
 
     At least `begins_min` begin in each tick, whatever comes. Those of a tick share their
-    transactions and with them the disk's time, for which orders wait, too: hence a tick as long as a
-    buyer bears. Below a rush, which few launches ever see, a process can do both.
+    transactions and with them the disk's time, for which orders wait, too: hence a tick as long as
+    a buyer bears. Below a rush, which few launches ever see, a process can do both.
     """
 
     rush_per_second: int = 1000
