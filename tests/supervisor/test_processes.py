@@ -116,7 +116,8 @@ class OtherDoor(Up):
 
 
 async def test_production_opens_no_sale_on_servers_that_forget(up):
-    web, [started] = start(up, "web", FLASHSALE_MODE="production")
+    web, [advice, started] = start(up, "web", FLASHSALE_MODE="production")
+    assert advice["event"] == "no_trusted_proxies"
     try:
         shop = OtherDoor(up, started)
         async with redis_set(up, "appendfsync", "everysec"):
