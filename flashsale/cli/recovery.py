@@ -21,6 +21,6 @@ def recover(
     done = run(wiring.recover(settings_for(data_dir), sale), data_dir)
     steps = ", ".join(f"{step} {took} ms" for step, took in done.took_ms.items())
     typer.echo(
-        f"sale {done.sale} is open again in epoch {done.epoch}: {done.orders} orders,"
+        f"sale {done.sale} is rebuilt, in epoch {done.epoch}: {done.orders} orders,"
         f" {done.live_units} units held or sold, {done.entries_lost} entries lost ({steps})"
     )

@@ -35,7 +35,8 @@ def merchant_payment(view: PaymentView) -> dict[str, Any]:
     currency = view.amount.currency
     return payment(view) | {
         "provider": view.provider,
-        "refunding": money(Money(view.refunding, currency)),
+        # As in the report: what is on its way back, and not what has arrived there too.
+        "refunding": money(Money(view.refunding - view.refunded, currency)),
         "fee": money(Money(view.fee, currency)),
         "counts": view.counts,
     }

@@ -55,6 +55,13 @@ async def retire(house: House, merchant: NewMerchant, kid: str, **after: float) 
     return await house.manage("POST", path, value, bearer=merchant.api_key)
 
 
+async def test_a_date_that_has_passed_ends_nobodys_session(house: House, merchant) -> None:
+    await make(house, merchant)
+    refused = await retire(house, merchant, merchant.buyer_key.kid, hours=-1)
+    assert (refused.status, refused.pointers) == (422, ["/retires_at"])
+    assert set((await states(house, merchant)).values()) == {"active"}
+
+
 async def test_a_key_is_replaced_without_one_refused_buyer(house: House, merchant) -> None:
     old = merchant.buyer_key
     old_token = signed(merchant, old.secret, old.kid)

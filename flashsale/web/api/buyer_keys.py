@@ -19,6 +19,7 @@ from flashsale.access.merchant_keys import (
     TooManyBuyerKeysError,
     UnknownBuyerKeyError,
 )
+from flashsale.sales.checks import CLOCK_DIFFERENCE_MAX
 from flashsale.web.auth import API_KEY
 from flashsale.web.body import read_model
 from flashsale.web.deps import DEPS
@@ -61,6 +62,9 @@ async def list_buyer_keys(request: web.Request) -> web.Response:
 async def retire_buyer_key(request: web.Request) -> web.Response:
     """Retire a buyer key at an instant; until then it serves beside its successor."""
     form = await read_model(request, RetirementForm)
+    if form.retires_at < request.app[DEPS].now() - CLOCK_DIFFERENCE_MAX:
+        # A slip of the pen would end every session at once; `DELETE` is there for those in a hurry.
+        raise invalid("/retires_at", "Has passed already.")
     return json_response(_view(await _retire(request, form.retires_at)))
 
 
