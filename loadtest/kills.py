@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 import random
-import secrets
 import shutil
 import signal
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 
 from flashsale.clients import StartError
 from flashsale.demo.crowd import Mix
-from flashsale.demo.launch import Launch, announce
+from flashsale.demo.launch import Launch, announce, crowd_plan
 from flashsale.demo.load import driven
 from flashsale.demo.plan import Plan
 from flashsale.demo.proof import Proof, prove
@@ -109,9 +108,12 @@ async def run(units: int, rate: float, seed: int) -> Run:
             )
             done.sale = launch.sale
             answers = folder / "answered.txt"
+            crowd = crowd_plan(
+                started.credentials, launch, answers, Mix(losers=1000), rate=done.rate
+            )
             killing = asyncio.create_task(_kill(started, launch, done))
             try:
-                await _drive(_plan(started, launch, answers, done), done)
+                await _drive(crowd, done)
             finally:
                 killing.cancel()
                 await asyncio.gather(killing, return_exceptions=True)
@@ -121,23 +123,6 @@ async def run(units: int, rate: float, seed: int) -> Run:
         raise
     shutil.rmtree(folder, ignore_errors=True)
     return done
-
-
-def _plan(started: Engine, launch: Launch, answers: Path, done: Run) -> Plan:
-    return Plan(
-        base_url=started.credentials.base_url,
-        sale=launch.sale,
-        sku=launch.sku,
-        units=launch.units,
-        starts_at_ms=launch.starts_at_ms,
-        merchant_id=launch.merchant_id,
-        kid=launch.kid,
-        secret=launch.secret,
-        prefix=f"{secrets.token_hex(4)}-",
-        answers_path=str(answers),
-        rate=done.rate,
-        mix=Mix(losers=1000),
-    )
 
 
 async def _drive(plan: Plan, done: Run) -> None:

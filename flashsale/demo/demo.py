@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import shutil
 import signal
 import tempfile
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from flashsale.demo.crowd import Mix
-from flashsale.demo.launch import Launch, announce
+from flashsale.demo.launch import Launch, announce, crowd_plan
 from flashsale.demo.load import driven
 from flashsale.demo.outcome import Outcome
 from flashsale.demo.plan import Plan
@@ -36,7 +35,6 @@ SALE_SECONDS = 1_800
 WATCH_SECONDS = 0.1
 SETTLE_SECONDS_MAX = 60.0
 LOSERS_SHARE = 0.1
-CONNECTIONS = 64
 
 
 async def run_demo(
@@ -98,7 +96,8 @@ async def hold_launch(
         watching = asyncio.create_task(show.watch())
         try:
             answers = _reports_folder(folder) / f"{launch.sale}-answered.txt"
-            load = await show.drive(_plan(credentials, launch, answers))
+            mix = Mix(losers=int(launch.units * LOSERS_SHARE))
+            load = await show.drive(crowd_plan(credentials, launch, answers, mix))
             scene.stage = "sold out; settling"
             settled_seconds = await show.settled(watching)
         finally:
@@ -121,23 +120,6 @@ async def hold_launch(
         )
     scene.stage = "failed" if outcome.failures else "done"
     return outcome
-
-
-def _plan(credentials: Credentials, launch: Launch, answers: Path) -> Plan:
-    return Plan(
-        base_url=credentials.base_url,
-        sale=launch.sale,
-        sku=launch.sku,
-        units=launch.units,
-        starts_at_ms=launch.starts_at_ms,
-        merchant_id=launch.merchant_id,
-        kid=launch.kid,
-        secret=launch.secret,
-        prefix=f"{secrets.token_hex(4)}-",
-        answers_path=str(answers),
-        connections=CONNECTIONS,
-        mix=Mix(losers=int(launch.units * LOSERS_SHARE)),
-    )
 
 
 @dataclass(slots=True)

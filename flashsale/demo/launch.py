@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +13,8 @@ import asyncpg
 
 from flashsale.access.queries import load_buyer_keys
 from flashsale.clients import StartError
+from flashsale.demo.crowd import Mix
+from flashsale.demo.plan import Plan
 from flashsale.embedded.credentials import Credentials
 
 SKU = "phone-black-128"
@@ -70,6 +74,26 @@ async def announce(
         merchant_id=credentials.merchant_id,
         kid=await _kid(credentials),
         secret=credentials.buyer_signing_key,
+    )
+
+
+def crowd_plan(
+    credentials: Credentials, launch: Launch, answers: Path, mix: Mix, *, rate: float | None = None
+) -> Plan:
+    """What a driver is told to send to a launch; buyers and keys of its own each time."""
+    return Plan(
+        base_url=credentials.base_url,
+        sale=launch.sale,
+        sku=launch.sku,
+        units=launch.units,
+        starts_at_ms=launch.starts_at_ms,
+        merchant_id=launch.merchant_id,
+        kid=launch.kid,
+        secret=launch.secret,
+        prefix=f"{secrets.token_hex(4)}-",
+        answers_path=str(answers),
+        rate=rate,
+        mix=mix,
     )
 
 

@@ -61,6 +61,16 @@ SALE_TRANSITIONS: Mapping[tuple[SaleState, SaleAction], SaleState] = MappingProx
 RUNNING_STATES = frozenset({_S.SCHEDULED, _S.OPEN, _S.PAUSED})
 
 
+#: The state a lane is in while its sale is in a state; opening is left to the clock.
+LANE_STATES = {
+    SaleState.SCHEDULED: "open",
+    SaleState.OPEN: "open",
+    SaleState.PAUSED: "paused",
+    SaleState.CLOSED: "closed",
+    SaleState.CANCELLED: "cancelled",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What `reserve` decides by. Instants are Unix milliseconds; `buyer_limit` counts units."""

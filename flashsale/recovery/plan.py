@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from flashsale.domain.lanes import split
 from flashsale.domain.orders import OrderState
-from flashsale.domain.sales import SaleKind, SaleState
+from flashsale.domain.sales import SaleKind
 from flashsale.reservation.rebuilding import LaneOrder
 
 #: A hold that ran out while nobody could pay is kept for so long after the rebuilding.
@@ -27,14 +27,6 @@ _LETTERS = {
     OrderState.REJECTED: "J",
     OrderState.REFUNDED: "F",
     OrderState.FORFEITED: "L",
-}
-#: The state a lane is in while its sale is in a state; opening is left to the clock.
-_LANE_STATES = {
-    SaleState.SCHEDULED: "open",
-    SaleState.OPEN: "open",
-    SaleState.PAUSED: "paused",
-    SaleState.CLOSED: "closed",
-    SaleState.CANCELLED: "cancelled",
 }
 
 
@@ -79,11 +71,6 @@ def lane_order(order: StoredOrder, kind: SaleKind, sale_id: str, now_ms: int) ->
         due_ms,
         order.buyer,
     )
-
-
-def lane_state(state: SaleState) -> str:
-    """The state its lanes are rebuilt in; KeyError for a draft, which has none."""
-    return _LANE_STATES[state]
 
 
 def lane_capacities(

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from flashsale.domain.lanes import lane_of
 from flashsale.domain.orders import is_live
 from flashsale.domain.outcomes import Status
+from flashsale.domain.sales import LANE_STATES
 from flashsale.recovery import queries
 from flashsale.recovery.plan import (
     LaneHistory,
     StoredOrder,
     lane_capacities,
     lane_order,
-    lane_state,
     lost_entries,
 )
 from flashsale.reservation.errors import LaneLostError
@@ -180,7 +180,7 @@ class Recovery:
                 facts.id,
                 lane,
                 epoch,
-                state=lane_state(facts.state),
+                state=LANE_STATES[facts.state],
                 terms=facts.terms,
                 seq=known.survived[lane],
                 capacities=capacities[lane],

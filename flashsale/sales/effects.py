@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from flashsale.domain.lanes import split
 from flashsale.domain.outcomes import Status
-from flashsale.domain.sales import RUNNING_STATES, SaleState
+from flashsale.domain.sales import LANE_STATES, RUNNING_STATES, SaleState
 from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.replies import LaneSnapshot
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales import queries
 from flashsale.sales.queries import Pool
 from flashsale.sales.values import SaleFacts
-
-#: The state a lane is in while its sale is in a state; opening is left to the clock.
-LANE_STATES = {
-    SaleState.SCHEDULED: "open",
-    SaleState.OPEN: "open",
-    SaleState.PAUSED: "paused",
-    SaleState.CLOSED: "closed",
-    SaleState.CANCELLED: "cancelled",
-}
 
 #: Commands that cross are told once more each; the timekeeper looks again in any case.
 _LOOKS_MAX = 5
