@@ -137,6 +137,10 @@ class Sandbox:
         found = await self._run(lambda c: self._book.movements(c, after, int(limit)))
         return _json({"items": [_line(event) for event in found]})
 
+    async def pending(self, _: web.Request) -> web.Response:
+        """GET /v1/pending: how much is still on its way to whoever listens."""
+        return _json(await self._run(self._book.pending))
+
     async def read_switches(self, _: web.Request) -> web.Response:
         """GET /v1/switches."""
         return _json(self.switches.model_dump())
@@ -228,6 +232,7 @@ def _routes(sandbox: Sandbox) -> list[web.RouteDef]:
         web.post("/v1/charges", keyed(sandbox.charge)),
         web.post("/v1/refunds", keyed(sandbox.refund)),
         web.get("/v1/statement", keyed(sandbox.statement)),
+        web.get("/v1/pending", keyed(sandbox.pending)),
         web.get("/v1/switches", keyed(sandbox.read_switches)),
         web.put("/v1/switches", keyed(sandbox.set_switches)),
         web.get("/checkout/{token}", sandbox.checkout),

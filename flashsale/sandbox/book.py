@@ -32,6 +32,10 @@ _FIND_LATE = _PAYMENTS + "late_at_ms <= ? LIMIT 100"
 _MOVEMENTS = (
     _EVENTS + "seq > ? AND type IN ('payment.captured', 'payment.refunded') ORDER BY seq LIMIT ?"
 )
+_PENDING = (
+    "SELECT (SELECT count(*) FROM events WHERE undelivered > 0),"
+    " (SELECT count(*) FROM payments WHERE late_at_ms IS NOT NULL)"
+)
 _UNDELIVERED = _EVENTS + "undelivered > 0 ORDER BY seq"
 _ADD = "INSERT INTO payments VALUES (" + ", ".join("?" * len(Payment._fields)) + ")"  # noqa: S608
 _ADD_EVENT = "INSERT INTO events VALUES (" + "?, " * len(Event._fields) + "?)"  # noqa: S608
@@ -190,6 +194,11 @@ class Book:
         """Callbacks that nobody has taken yet, and how many times each is still to be sent."""
         rows: Iterable[tuple[object, ...]] = connection.execute(_UNDELIVERED)
         return [(Event._make(row[:-1]), int(str(row[-1]))) for row in rows]
+
+    def pending(self, connection: sqlite3.Connection) -> dict[str, int]:
+        """What is still on its way: callbacks that nobody has taken, and money of late payers."""
+        callbacks, late = connection.execute(_PENDING).fetchone()
+        return {"callbacks": callbacks, "late": late}
 
     def delivered(self, connection: sqlite3.Connection, seq: int) -> None:
         """A callback was taken, once."""

@@ -94,6 +94,8 @@ async def _missing(world: World) -> dict[str, Any]:
         finally:
             await connection.close()
         missing |= await _missing_in_redis(world)
+        # Money that still comes, and callbacks that nobody took, change both stores once more.
+        missing |= await ask_provider(world, "GET", "/v1/pending")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, RedisError, TimeoutError) as e:
         missing["a store"] = f"{type(e).__name__}: {e}"
     return {name: value for name, value in missing.items() if value}

@@ -128,6 +128,20 @@ async def test_what_is_not_taken_is_sent_again_until_it_is(house):
     assert (told.payment_id, house.receiver.refused) == ("pay-1", 3)
 
 
+async def test_what_is_still_on_its_way_is_told(house):
+    house.receiver.refuse = 10_000
+    late, paid = await opened(house, "pay-1", "pay-2")
+    await house.switch(late_ms=DAY_MS)
+    await house.press(late, "late")
+    await house.press(paid, "pay")
+    assert await house.call("GET", "/v1/pending") == (200, {"callbacks": 1, "late": 1})
+    house.receiver.refuse = 0
+    await house.tell(1)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await house.call("GET", "/v1/pending"))[1] != {"callbacks": 0, "late": 1}:
+            await asyncio.sleep(0.01)
+
+
 async def test_what_is_wrong_with_a_request_is_said(house):
     for method, path, body, status in (
         ("POST", "/v1/payments", {"payment_id": "x"}, 422),
