@@ -40,6 +40,8 @@ _NOT_KEPT = {
     OrderState.PAID: due.NOTHING_DUE,
     OrderState.DEPOSIT_PAID: due.NOTHING_DUE,
 }
+#: A checkout that a lost disk has forgotten leaves the hold, which lasts as long as it does.
+_WAITS_FOR_MONEY = frozenset({OrderState.RESERVED, OrderState.CONFIRMED, OrderState.PAYING})
 _UNDER_WAY = frozenset({PaymentState.CREATED, PaymentState.OPEN})
 
 
@@ -75,7 +77,7 @@ class Opening:
     ) -> PaymentRecord | Refusal:
         """Keep the units, then have the provider open the payment, or charge `saved_ref`."""
         if payment.state is not PaymentState.CREATED:
-            return payment
+            return await self._still_kept(payment, order) or payment
         if payment.moves_stock:
             pay_ms = payment.expires_at_ms - milliseconds(self._clock()) + GRACE_MS
             refusal = _refusal(await self._stock.pay(order, max(1, pay_ms)))
@@ -95,6 +97,18 @@ class Opening:
             await self._void(payment, applied=False, note=_REFUSED_NOTE)
             return due.UNAVAILABLE
         return await self._opened.submit((payment.id, checkout))
+
+    async def _still_kept(self, payment: PaymentRecord, order: OrderFacts) -> Refusal | None:
+        """Why a checkout that was begun before is over, although its order's row does not show it.
+
+        The end of an order is decided in Redis, and Postgres hears of it later.
+        """
+        if payment.state not in _UNDER_WAY or not payment.moves_stock:
+            return None
+        hold = await self._stock.find(order)
+        if hold is None or hold.state in _WAITS_FOR_MONEY:
+            return None
+        return _NOT_KEPT.get(hold.state, due.NOT_PAYABLE)
 
     def provider(self, name: str) -> Provider:
         """The provider of a payment; one that is not set up cannot be reached."""
