@@ -52,6 +52,7 @@ campaign: setup
 	@$(BIN)/python -m loadtest.campaign $(ARGS)
 
 # PLANTED=1 puts in one bug after the other (PLANTED=name: that one); each has to be caught.
+# ARGS=--publish puts what came of it into loadtest/results/chaos.md.
 chaos: setup
 	@$(BIN)/python -m tests.chaos $(if $(PLANTED),--planted $(if $(filter 1,$(PLANTED)),all,$(PLANTED)),--seeds $(or $(SEEDS),20)) $(ARGS)
 

@@ -105,9 +105,19 @@ def verdict(run: Run) -> dict[str, Any]:
             "orders": len(run.orders),
             "events": sum(len(entry.lines) for lane in run.lanes for entry in lane.entries),
             "provider": len(run.provider),
+            "outcomes": outcomes(run),
             "answers": dict(sorted(answers.items())),
         },
     }
+
+
+def outcomes(run: Run) -> dict[str, dict[str, int]]:
+    """How each kind of operation ended: yes, a refusal, or nobody knows."""
+    ended = {True: "ok", False: "refused", None: "unknown"}
+    found: dict[str, dict[str, int]] = {}
+    for op in run.ops:
+        found.setdefault(op.op, dict.fromkeys(ended.values(), 0))[ended[op.ok]] += 1
+    return dict(sorted(found.items()))
 
 
 def describe(judged: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import platform
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,23 @@ async def provider_lines(world: World) -> list[dict[str, Any]]:
         if len(page) < _STATEMENT_LINES:
             return lines
         after = page[-1]["id"]
+
+
+async def versions(world: World) -> dict[str, str]:
+    """What the run ran on."""
+    connection = await asyncpg.connect(world.postgres_dsn)
+    try:
+        postgres = await connection.fetchval("SHOW server_version")
+    finally:
+        await connection.close()
+    async with plain_redis(world) as redis:
+        server = await redis.info("server")
+    name = str(server.get("server_name", "redis"))
+    return {
+        "python": platform.python_version(),
+        name: str(server.get(f"{name}_version") or server["redis_version"]),
+        "postgres": str(postgres),
+    }
 
 
 def sometimes(

@@ -93,6 +93,7 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
             while not task.done():
                 task.cancel()
                 await asyncio.wait((task,), timeout=1)
+    versions = await dump.versions(place)
     merchant_id = place.merchant.merchant_id if place.merchant else None
     lossy = [line["at_ms"] for line in done if line["lossy"]]
     return {
@@ -112,6 +113,7 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
         "schedule": done,
         "lossy_from_ms": min(lossy, default=None),
         "planted": plan.planted,
+        "versions": versions,
         "quiescence": quiescence,
         "processes": place.lives,
     }

@@ -20,6 +20,8 @@ _GAP_MS = (1_000, 4_000)
 #: A run as long as this has faults as long as they are described.
 _WHOLE_SECONDS = 60
 _PATIENCE_SECONDS = 45
+#: What a fault says that found nothing to hurt.
+_IN_VAIN = frozenset({"nobody came by", "nothing was written", "it was down"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ async def carry_out(world: World, planned: Sequence[Planned], began_ms: int) -> 
 async def _carry_out(world: World, each: Planned, done: list[dict[str, Any]]) -> None:
     kind = FAULTS[each.fault]
     line: dict[str, Any] = {"at_ms": now_ms(), "fault": each.fault, "args": each.args}
-    line |= {"lossy": kind.loses, "done_ms": None, "note": ""}
+    line |= {"lossy": kind.loses, "done_ms": None, "note": "", "struck": False}
     done.append(line)
     if kind.moves_clocks and library() is None:
         line["note"] = "not done: libfaketime is not installed"
@@ -77,6 +79,7 @@ async def _carry_out(world: World, each: Planned, done: list[dict[str, Any]]) ->
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 line["note"] = await kind.run(world, each.args)
+            line["struck"] = line["note"] not in _IN_VAIN
         except Exception as error:  # noqa: BLE001 - one that meets another counts
             line["note"] = f"{type(error).__name__}: {error}"[:200]
     line["done_ms"] = now_ms()

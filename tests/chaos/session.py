@@ -6,12 +6,14 @@ import asyncio
 import json
 import shutil
 import sys
+import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.chaos import shrink
+from tests.chaos.publish import Publication, row_of
 from tests.chaos.run import Plan, run
 from tests.chaos.schedule import Planned, draw
 
@@ -36,6 +38,7 @@ class Options:
     planted: str | None
     out: Path
     shrink: bool
+    publication: Publication | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Outcome:
     broken: tuple[str, ...]
     sometimes: dict[str, int]
     about: dict[str, Any]
+    #: The checker's verdict; empty where it came to none.
+    judged: dict[str, Any] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -69,32 +74,43 @@ class Session:
         outcomes = []
         for seed in range(self._options.seed, self._options.seed + self._options.seeds):
             planned = draw(seed, self._options.seconds, self._options.only)
-            outcome = await self._seed(seed, planned)
-            outcomes.append(outcome)
+            plan = Plan(seed, self._options.seconds, planned, self._options.clients)
+            say(f"seed {seed}: {len(planned)} faults in {self._options.seconds:.0f} s")
+            for each in planned:
+                say(f"  {each}")
+            outcomes.append(await self.one(plan, self._options.out / f"seed-{seed}"))
+            self._publish(outcomes)
+            if not outcomes[-1].holds and self._options.shrink:
+                await self._shrink(plan, outcomes[-1])
         return self._conclude(outcomes)
 
-    async def _seed(self, seed: int, planned: Sequence[Planned]) -> Outcome:
-        say(f"seed {seed}: {len(planned)} faults in {self._options.seconds:.0f} s")
-        for each in planned:
-            say(f"  {each}")
-        plan = Plan(seed, self._options.seconds, planned, self._options.clients)
-        outcome = await self.one(plan, self._options.out / f"seed-{seed}")
-        if not outcome.holds and self._options.shrink:
-            await self._shrink(plan, outcome)
-        return outcome
+    def _publish(self, outcomes: Sequence[Outcome]) -> None:
+        publication = self._options.publication
+        if publication is None:
+            return
+        rows = [row_of(each.about, each.broken, each.judged) for each in outcomes]
+        drawn = next((each for each in outcomes if each.judged), None)
+        shown = drawn is not None and publication.draw(drawn.folder)
+        picture = drawn.about["seed"] if drawn is not None and shown else None
+        seen = {"never": _never(outcomes), "picture": picture}
+        publication.put("seeds", rows, self._options.seeds, **seen)
 
     async def one(self, plan: Plan, folder: Path) -> Outcome:
         """Run and check."""
         shutil.rmtree(folder, ignore_errors=True)
-        about = await run(plan, folder)
+        try:
+            about = await run(plan, folder)
+        except Exception as error:  # noqa: BLE001 - told as what it is: a run that proved nothing
+            return _not_run(plan, folder, error)
         broken = await _check(folder)
         if not about["quiescence"]["reached"]:
             broken = tuple(sorted({*broken, "INV-18"}))
-        if not json.loads((folder / "audit.json").read_text())["holds"]:
+        if not _read(folder / "audit.json")["holds"]:
             broken = tuple(sorted({*broken, "audit"}))
-        sometimes = json.loads((folder / "sometimes.json").read_text())
+        sometimes = _read(folder / "sometimes.json")
         say(f"  {folder.name}: {', '.join(broken) or 'holds'}; {_brief(about, sometimes)}")
-        return Outcome(folder.name, folder, broken, sometimes, about)
+        judged = _read(folder / "verdict.json")
+        return Outcome(folder.name, folder, broken, sometimes, about, judged)
 
     async def _shrink(self, plan: Plan, first: Outcome) -> None:
         async def fails(fewer: Sequence[Planned], number: int) -> bool:
@@ -116,11 +132,30 @@ class Session:
                 str(each.sometimes.get(name, 0)).rjust(len(name)) for name in SOMETIMES
             )
             say(f"{each.name:16}{', '.join(each.broken) or 'holds':28}{took:>12}  {counts}")
-        never = [name for name in SOMETIMES if not any(o.sometimes.get(name) for o in outcomes)]
+        never = _never(outcomes)
         enough = self._options.seconds * len(outcomes) >= _SECONDS_THAT_PROVE
         if never:
             say(f"never happened: {', '.join(never)}" + (": this proves nothing" if enough else ""))
         return int(any(not each.holds for each in outcomes) or (bool(never) and enough))
+
+
+def _never(outcomes: Sequence[Outcome]) -> list[str]:
+    return [name for name in SOMETIMES if not any(o.sometimes.get(name) for o in outcomes)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found
+
+
+def _not_run(plan: Plan, folder: Path, error: Exception) -> Outcome:
+    """A run that ended before it could be judged holds nothing."""
+    traceback.print_exception(error)
+    told = f"{type(error).__name__}: {error}"[:500]
+    about = {"seed": plan.seed, "seconds": plan.seconds, "schedule": [], "error": told}
+    about |= {"quiescence": {"reached": False, "took_ms": 0}}
+    say(f"  {folder.name}: not run; {told}")
+    return Outcome(folder.name, folder, ("not run",), {}, about)
 
 
 async def _check(folder: Path) -> tuple[str, ...]:

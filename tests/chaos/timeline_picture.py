@@ -11,19 +11,20 @@ if TYPE_CHECKING:
 
 _LEFT, _WIDTH, _ROW, _CHART, _LETTER = 130, 1000, 20, 120, 6.5
 _ANSWERS = ("yes", "refused", "gate", "unknown")
+_COLOURS = """text { font: 11px system-ui, sans-serif; fill: currentColor; }
+.grid { stroke: #8884; } .healed { stroke: #15803d; stroke-dasharray: 4 3; }
+.fault { fill: #dc2626; } .gate { fill: #d97706; } .recovery { fill: #2563eb; }
+.up { fill: #16a34a; opacity: .55; }
+.yes { fill: #16a34a; } .refused { fill: #64748b; } .unknown { fill: #9333ea; }"""
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 :root {{ color-scheme: light dark; font: 14px/1.5 system-ui, sans-serif; }}
 body {{ max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }}
 svg {{ width: 100%; height: auto; }}
-text {{ font: 11px system-ui, sans-serif; fill: currentColor; }}
 table {{ border-collapse: collapse; width: 100%; }}
 th, td {{ text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #8884; }}
 td:nth-child(-n+2) {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
-.grid {{ stroke: #8884; }} .healed {{ stroke: #15803d; stroke-dasharray: 4 3; }}
-.fault {{ fill: #dc2626; }} .gate {{ fill: #d97706; }} .recovery {{ fill: #2563eb; }}
-.up {{ fill: #16a34a; opacity: .55; }}
-.yes {{ fill: #16a34a; }} .refused {{ fill: #64748b; }} .unknown {{ fill: #9333ea; }}
+{colours}
 .broken {{ color: #dc2626; }}
 </style></head><body>
 <h1>{title}</h1>
@@ -49,12 +50,22 @@ def picture(shown: Timeline) -> str:
     )
     return _PAGE.format(
         title=escape(shown.title),
+        colours=_COLOURS,
         broken=' class="broken"' if holds is False else "",
         verdict=f"Broken: {escape(', '.join(found))}." if holds is False else said,
         figure=_figure(shown),
         legend=legend,
         rows="".join(_rows(shown)),
     )
+
+
+def drawing(shown: Timeline) -> str:
+    """The figure as a file of its own, on white: whoever shows it knows nothing of our colours."""
+    figure = _figure(shown)
+    begins = figure.index(">") + 1
+    head = figure[:begins].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    return f"{head}<style>{_COLOURS}</style>{ground}{figure[begins:]}\n"
 
 
 def _rows(shown: Timeline) -> Iterable[str]:
