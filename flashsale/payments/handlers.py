@@ -17,6 +17,7 @@ def handlers(opening: Opening, applying: Applying, giving: Giving) -> Mapping[st
         kinds.OPEN_PAYMENT: opening.carry_on,
         kinds.CHARGE_PAYMENT: opening.charge,
         kinds.VOID_PAYMENT: opening.void,
+        kinds.RECALL_PAYMENT: opening.recalling.recall,
         kinds.APPLY_PAYMENT: applying.apply,
         kinds.SEND_REFUND: giving.send_refund,
         kinds.RETURN_UNITS: giving.return_units,

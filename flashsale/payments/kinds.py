@@ -7,6 +7,7 @@ OPEN_PAYMENT = "open_payment"
 CHARGE_PAYMENT = "charge_payment"
 VOID_PAYMENT = "void_payment"
 APPLY_PAYMENT = "apply_payment"
+RECALL_PAYMENT = "recall_payment"
 #: Subject: a refund.
 SEND_REFUND = "send_refund"
 #: Subject: an order.

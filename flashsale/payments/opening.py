@@ -23,6 +23,7 @@ from flashsale.payments.provider import (
     ProviderUnavailableError,
 )
 from flashsale.payments.queries_outbox import Wish, forget, wish
+from flashsale.payments.recalling import Recalling
 from flashsale.payments.records import OrderFacts, PaymentRecord
 from flashsale.payments.stock import Stock
 from flashsale.payments.values import NO_PROVIDER, PaymentState, Purpose, Taken
@@ -68,6 +69,7 @@ class Opening:
         self._providers = providers
         self._take = take
         self._clock = clock
+        self.recalling = Recalling(pool, providers, take, clock)
         self._opened: Gather[tuple[str, Checkout], PaymentRecord] = Gather(
             self._write_opened, batch_max=batch_max, waiting_max=waiting_max
         )
@@ -143,7 +145,8 @@ class Opening:
             try:
                 await self.provider(payment.provider).expire(payment.provider_ref)
             except ProviderRefusedError:
-                # It was completed at the provider; the callback is on its way and says how.
+                # It was completed there, and the callback that says so may be lost for good.
+                payment = await self.recalling.book(payment)
                 if payment.state in _UNDER_WAY:
                     raise
         if payment.state in _UNDER_WAY:

@@ -1,4 +1,4 @@
-"""What a payment provider is to the engine: six calls and four values. No provider in particular.
+"""What a payment provider is to the engine: seven calls and four values. No provider in particular.
 
 ProviderError
 ├── ProviderUnavailableError   no answer, or "try again": the effect is unknown, repeat with the key
@@ -11,7 +11,7 @@ ProviderError
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -132,6 +132,13 @@ class Provider(Protocol):
         """Give back part of a captured payment, once for each refund id; the provider's name.
 
         One that was refused, or has failed, is tried anew.
+        """
+
+    async def movements(self, ref: str) -> Sequence[ProviderEvent]:
+        """What came in and went back of one payment, oldest first, as its callbacks tell it.
+
+        For when these are lost: taking both has one effect. They have the same ids where the
+        provider can be asked for those.
         """
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> ProviderEvent:

@@ -239,6 +239,18 @@ async def mark_refund(
     return await pool.fetchval(SQL["mark_refund"], *known) is not None
 
 
+async def unheard_refunds(pool: Pool, until: Any, limit: int) -> list[str]:
+    """Payments of which a provider was asked to give back something, and has not told that."""
+    rows = await pool.fetch(SQL["unheard_refunds"], until, limit)
+    return [row["payment_id"] for row in rows]
+
+
+async def refund_under_way(pool: Pool, payment_id: str) -> int | None:
+    """When the oldest refund of a payment that the provider has was asked for (Unix ms)."""
+    since_ms: int | None = await pool.fetchval(SQL["refund_under_way"], payment_id)
+    return since_ms
+
+
 async def insert_shipments(
     connection: Connection, sale_ids: Sequence[str], lines: Sequence[ShipmentLine]
 ) -> None:

@@ -41,6 +41,19 @@ WHERE r.order_id = $1 ORDER BY r.created_at, r.id;
 UPDATE refunds SET state = $2, provider_ref = coalesce($4, provider_ref)
 WHERE id = $1 AND state = $3 RETURNING id;
 
+-- name: unheard_refunds
+-- Payments with a refund that the provider has had since $1, and whose end nobody has told.
+SELECT DISTINCT r.payment_id FROM refunds AS r
+WHERE r.state = 'sent' AND r.created_at <= $1 AND NOT EXISTS (
+    SELECT FROM outbox AS o WHERE o.kind = 'recall_payment' AND o.subject = r.payment_id
+)
+LIMIT $2;
+
+-- name: refund_under_way
+-- Since when the provider has had the oldest refund of a payment that is not done (milliseconds).
+SELECT (extract(epoch FROM min(created_at)) * 1000)::bigint FROM refunds
+WHERE payment_id = $1 AND state = 'sent';
+
 -- name: known_entries
 -- Which of some events are in the ledger already.
 SELECT e.provider, e.event_id, e.state, e.note FROM ledger_entries AS e

@@ -1,6 +1,7 @@
 """Sweep: what nobody calls for is looked for every few seconds. It only wishes; others act.
 
-Checkouts past their time, events that waited for their payment, sales called off with paid orders.
+Checkouts past their time, refunds of which nothing is heard, events that waited for their payment,
+sales called off with paid orders.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _UNDER_WAY = frozenset({PaymentState.CREATED, PaymentState.OPEN})
 _REFUNDABLE = sorted(state for state, action in TRANSITIONS if action is OrderAction.REFUND)
 #: A callback of the last moment is on its way still; Redis keeps the units that long.
 _GRACE = timedelta(milliseconds=GRACE_MS / 2)
+#: A provider tells within seconds that it has paid a refund out; who hears nothing asks.
+_UNHEARD = timedelta(minutes=30)
 
 
 class Sweep:
@@ -64,6 +67,7 @@ class Sweep:
         """One round over everything; how much was found."""
         return (
             await self._close_overdue()
+            + await self._recall_refunds()
             + await self._intake.retry(self._limit)
             + await self._give_back_cancelled()
         )
@@ -79,6 +83,11 @@ class Sweep:
             ],
         )
         return len(overdue)
+
+    async def _recall_refunds(self) -> int:
+        found = await queries.unheard_refunds(self._pool, self._clock() - _UNHEARD, self._limit)
+        await remind(self._pool, [Wish(kinds.RECALL_PAYMENT, name) for name in found])
+        return len(found)
 
     async def _give_back_cancelled(self) -> int:
         found = await queries.orders_to_give_back(self._pool, _REFUNDABLE, self._limit)

@@ -7,7 +7,7 @@ What the other packages call (everything else here is the inside):
         begin(buyer, order_id) -> Begun | Refusal           POST /v1/orders/{order}/payments
         list(buyer, order_id) -> [PaymentView] | None       None: no such order of this buyer's
         of_order(order_id) -> [PaymentView]                 for the merchant
-    Opening(pool, stock, providers, intake.take, clock)     opening.py
+    Opening(pool, stock, providers, intake.take, clock)     opening.py; recalling.py is its part
     Intake(pool, counters)                                  intake.py
         take(provider_name, event) -> Taken                 after Provider.verify; raises outages
     Refunds(pool)                                           refunds.py

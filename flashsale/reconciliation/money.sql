@@ -181,16 +181,17 @@ SELECT
 
 -- name: ledger_rows
 -- Some movements of a provider as its callbacks told them: by their ids, and by their payments.
+-- What was told twice, by two names, is found by the one that changed something.
 SELECT event_id, kind, payment_id, refund_id, amount, currency, fee FROM ledger_entries
-WHERE provider = $1 AND event_id = ANY ($2::text[]) AND kind IN ('captured', 'refunded')
-UNION
-SELECT event_id, kind, payment_id, refund_id, amount, currency, fee FROM ledger_entries
-WHERE provider = $1 AND payment_id = ANY ($3::text[]) AND kind IN ('captured', 'refunded')
-ORDER BY event_id;
+WHERE provider = $1 AND kind IN ('captured', 'refunded')
+    AND (event_id = ANY ($2::text[]) OR payment_id = ANY ($3::text[]))
+ORDER BY state = 'ignored', event_id;
 
 -- name: page_of_movements
--- A provider's movements that its statement must show by now, behind an event id.
+-- A provider's movements that its statement must show by now, behind an event id; one that was
+-- told twice, by two names, it shows once.
 SELECT event_id FROM ledger_entries
 WHERE provider = $1 AND event_id > $2 AND kind IN ('captured', 'refunded')
+    AND state <> 'ignored'
     AND received_at < now() - $3 * interval '1 second'
 ORDER BY event_id LIMIT $4;

@@ -113,6 +113,12 @@ class Sandbox:
         ref = request.match_info["ref"]
         return _json(self._shown(await self._run(lambda c: self._book.find(c, ref))))
 
+    async def movements(self, request: web.Request) -> web.Response:
+        """GET /v1/payments/{ref}/movements: its captures and refunds, as callbacks tell them."""
+        ref = request.match_info["ref"]
+        found = await self._run(lambda c: self._book.movements_of(c, ref))
+        return _json({"items": [event.told() for event in found]})
+
     async def expire(self, request: web.Request) -> web.Response:
         """POST /v1/payments/{ref}/expire."""
         ref = request.match_info["ref"]
@@ -228,6 +234,7 @@ def _routes(sandbox: Sandbox) -> list[web.RouteDef]:
     return [
         web.post("/v1/payments", keyed(sandbox.open)),
         web.get("/v1/payments/{ref}", keyed(sandbox.read)),
+        web.get("/v1/payments/{ref}/movements", keyed(sandbox.movements)),
         web.post("/v1/payments/{ref}/expire", keyed(sandbox.expire)),
         web.post("/v1/charges", keyed(sandbox.charge)),
         web.post("/v1/refunds", keyed(sandbox.refund)),

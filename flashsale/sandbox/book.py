@@ -29,9 +29,9 @@ _PAYMENTS = f"SELECT {_PAYMENT} FROM payments WHERE "  # noqa: S608
 _EVENTS = f"SELECT {_EVENT}, undelivered FROM events WHERE "  # noqa: S608
 _FIND = _PAYMENTS + "payment_id = ?"
 _FIND_LATE = _PAYMENTS + "late_at_ms <= ? LIMIT 100"
-_MOVEMENTS = (
-    _EVENTS + "seq > ? AND type IN ('payment.captured', 'payment.refunded') ORDER BY seq LIMIT ?"
-)
+_MOVED = "type IN ('payment.captured', 'payment.refunded') ORDER BY seq"
+_MOVEMENTS = _EVENTS + "seq > ? AND " + _MOVED + " LIMIT ?"
+_MOVEMENTS_OF = _EVENTS + "payment_id = ? AND " + _MOVED
 _PENDING = (
     "SELECT (SELECT count(*) FROM events WHERE undelivered > 0),"
     " (SELECT count(*) FROM payments WHERE late_at_ms IS NOT NULL)"
@@ -188,6 +188,12 @@ class Book:
                 raise SandboxError(404, "unknown_event", "There is no such event.")
             seq = found[0]
         rows = connection.execute(_MOVEMENTS, (seq, min(limit, STATEMENT_MAX)))
+        return [Event._make(row[:-1]) for row in rows]
+
+    def movements_of(self, connection: sqlite3.Connection, ref: str) -> list[Event]:
+        """Likewise those of one payment, all of them."""
+        payment = self.find(connection, ref)
+        rows = connection.execute(_MOVEMENTS_OF, (payment.payment_id,))
         return [Event._make(row[:-1]) for row in rows]
 
     def undelivered(self, connection: sqlite3.Connection) -> list[tuple[Event, int]]:

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS events (
     fee INTEGER NOT NULL, occurred_at_ms INTEGER NOT NULL, undelivered INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_undelivered ON events (seq) WHERE undelivered > 0;
+CREATE INDEX IF NOT EXISTS events_by_payment ON events (payment_id);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 

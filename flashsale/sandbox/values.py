@@ -160,10 +160,14 @@ class Event(NamedTuple):
         """The event without its number."""
         return {**self._asdict(), "seq": self.seq, "ref": REF_PREFIX + self.payment_id}
 
+    def told(self) -> dict[str, Any]:
+        """The event as callbacks tell it."""
+        data = {name: value for name, value in self.shown().items() if name not in _OUTSIDE}
+        return {"id": self.id, "type": self.type, "data": data}
+
     def body(self) -> bytes:
         """The callback: these bytes are what is signed."""
-        data = {name: value for name, value in self.shown().items() if name not in _OUTSIDE}
-        return orjson.dumps({"id": self.id, "type": self.type, "data": data})
+        return orjson.dumps(self.told())
 
 
 _OUTSIDE = {"id", "type", "seq"}

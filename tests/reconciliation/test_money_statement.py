@@ -97,6 +97,18 @@ async def test_books_numbered_apart_from_the_callbacks_agree_too(till: Till):
     assert {check.equation for check in (await compared(till, twice)).broken} == {BOOKED}
 
 
+async def test_a_movement_told_by_two_names_is_one(till: Till):
+    """One that was asked for and booked, and whose callback came after all."""
+    lines = await books(till)
+    numbered = [line._replace(event_id=f"txn{n}") for n, line in enumerate(lines)]
+    [first, *_] = [line for line in lines if line.kind is MoneyKind.CAPTURED]
+    again = await till.entry("captured", first.payment_id, PRICE, state="ignored", event="a-first")
+    assert (await compared(till, numbered)).broken == ()
+    assert (await compared(till, lines)).broken == ()
+    await till.run("UPDATE ledger_entries SET state = 'applied' WHERE event_id = $1", again)
+    assert KNOWN in {check.equation for check in (await compared(till, lines)).broken}
+
+
 async def test_a_refund_made_at_the_provider_is_found_by_its_payment(till: Till):
     lines = await books(till)
     foreign = [

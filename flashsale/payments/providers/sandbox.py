@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -38,6 +38,7 @@ _KINDS = {
     "payment.refunded": MoneyKind.REFUNDED,
     "payment.refund_failed": MoneyKind.REFUND_FAILED,
 }
+_UNREADABLE = "The callback is not what the sandbox sends."
 _STAMP = re.compile(r"[0-9]{1,11}")
 
 
@@ -88,6 +89,11 @@ class SandboxProvider:
         body = {"refund_id": refund_id, "ref": ref, "amount": amount}
         return str((await self._call("POST", "/v1/refunds", body))["ref"])
 
+    async def movements(self, ref: str) -> Sequence[ProviderEvent]:
+        """The captures and refunds of a payment: the very events of its callbacks."""
+        answer = await self._call("GET", f"/v1/payments/{quote(ref, safe='')}/movements")
+        return [_event(content) for content in answer["items"]]
+
     async def statement(self, after: str | None) -> AsyncIterator[StatementLine]:
         """Captures and refunds behind an event of the sandbox, oldest first."""
         while True:
@@ -128,7 +134,13 @@ class SandboxProvider:
             raise SignatureError("The callback's signature does not fit.")
         if abs(now - int(stamp)) > STAMP_SECONDS_MAX:
             raise StampError("The callback's stamp is too far from now.")
-        return _event(event_id, text)
+        try:
+            event = _event(orjson.loads(text))
+        except orjson.JSONDecodeError:
+            raise MalformedError(_UNREADABLE) from None
+        if event.id != event_id:
+            raise MalformedError(_UNREADABLE)
+        return event
 
     def _is_signed(self, signatures: list[str], event_id: str, stamp: int, text: str) -> bool:
         # The library's own check reads the system's clock; its signing does not.
@@ -167,9 +179,8 @@ class SandboxProvider:
         return Checkout(answer["ref"], self._url + answer["path"])
 
 
-def _event(event_id: str, text: str) -> ProviderEvent:
+def _event(content: Any) -> ProviderEvent:
     try:
-        content = orjson.loads(text)
         kind, data = content["type"], content["data"]
         event = ProviderEvent(
             id=content["id"],
@@ -184,16 +195,16 @@ def _event(event_id: str, text: str) -> ProviderEvent:
             occurred_at_ms=data["occurred_at_ms"],
             payload=content,
         )
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        raise MalformedError("The callback is not what the sandbox sends.") from None
+    except (LookupError, TypeError, AttributeError):
+        raise MalformedError(_UNREADABLE) from None
     numbers = (event.amount, event.fee, event.occurred_at_ms)
     texts = (event.payment_id, event.refund_id, event.ref)
     if (
-        event.id != event_id
-        or not all(type(each) is int and 0 <= each < 1 << 63 for each in numbers)
+        not all(type(each) is int and 0 <= each < 1 << 63 for each in numbers)
         or not all(each is None or isinstance(each, str) for each in texts)
+        or not isinstance(event.id, str)
         or not isinstance(event.type, str)
         or not isinstance(event.currency, str)
     ):
-        raise MalformedError("The callback is not what the sandbox sends.")
+        raise MalformedError(_UNREADABLE)
     return event

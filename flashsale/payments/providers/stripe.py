@@ -7,7 +7,7 @@ it. What a refund has come to is read from `refund.*`; `charge.refunded` tells t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from flashsale.payments.provider import (
     StampError,
     StatementLine,
 )
-from flashsale.payments.providers.stripe_events import event_of, line_of
+from flashsale.payments.providers.stripe_events import event_of, line_of, movements_of
 
 if TYPE_CHECKING:
     import stripe
@@ -139,10 +139,8 @@ class StripeProvider:
 
         Stripe forgets its keys after a day; a repetition that comes later finds the refund itself.
         """
-        known = await self._call(
-            self._client.v1.refunds.list_async({"payment_intent": ref, "limit": PAGE_LINES})
-        )
-        ours = [each for each in known.data if _metadata(each).get("refund_id") == refund_id]
+        known = await self._refunds(ref)
+        ours = [each for each in known if _metadata(each).get("refund_id") == refund_id]
         for refund in ours:
             if refund.status not in {"failed", "canceled"}:
                 return str(refund.id)
@@ -154,6 +152,25 @@ class StripeProvider:
             )
         )
         return str(refund.id)
+
+    async def movements(self, ref: str) -> Sequence[ProviderEvent]:
+        """The capture of a payment and the newest attempt of each refund of ours.
+
+        Stripe lists no events of one payment, so they are named after the charge and the refund;
+        a callback that comes all the same is known by what it tells.
+        """
+        intent = await self._call(
+            self._client.v1.payment_intents.retrieve_async(ref, {"expand": ["latest_charge"]})
+        )
+        refunds = await self._refunds(ref) if intent.status == "succeeded" else []
+        return movements_of(intent.to_dict(), [each.to_dict() for each in reversed(refunds)])
+
+    async def _refunds(self, ref: str) -> Sequence[stripe.Refund]:
+        """The newest first; one payment of ours never has more than a page of them."""
+        page = await self._call(
+            self._client.v1.refunds.list_async({"payment_intent": ref, "limit": PAGE_LINES})
+        )
+        return page.data
 
     async def statement(self, after: str | None) -> AsyncIterator[StatementLine]:
         """Stripe's balance transactions behind `after`, oldest first; a line each is kept at once.

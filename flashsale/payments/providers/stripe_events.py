@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flashsale.payments.provider import MoneyKind, ProviderEvent, StatementLine
@@ -63,6 +63,33 @@ def _kind(name: str, about: Mapping[str, Any], before: Mapping[str, Any]) -> Mon
     if name == "refund.created" or (name == "refund.updated" and "status" in before):
         return MoneyKind.REFUNDED if paid_out else MoneyKind.OTHER
     return MoneyKind.REFUND_FAILED if name == "refund.failed" else MoneyKind.OTHER
+
+
+def movements_of(
+    intent: Mapping[str, Any], refunds: Sequence[Mapping[str, Any]]
+) -> list[ProviderEvent]:
+    """What moved of an intent whose charge is expanded; its refunds come oldest first.
+
+    Only the newest attempt of a refund counts, and none that we did not ask for: its callback,
+    which has another name, would be taken for money that goes back once more.
+    """
+    if intent.get("status") != "succeeded":
+        return []
+    charge = intent["latest_charge"]
+    whole = {**intent, "latest_charge": charge["id"]}
+    told = [_moved("payment_intent.succeeded", charge, whole)]
+    newest = {name: each for each in refunds if (name := _metadata(each).get("refund_id"))}
+    for refund in newest.values():
+        if refund.get("status") == "succeeded":
+            told.append(_moved("refund.created", refund, refund))
+        elif refund.get("status") in {"failed", "canceled"}:
+            told.append(_moved("refund.failed", refund, refund))
+    return told
+
+
+def _moved(kind: str, named: Mapping[str, Any], about: Mapping[str, Any]) -> ProviderEvent:
+    event = {"id": named["id"], "type": kind, "created": named["created"]}
+    return event_of({**event, "data": {"object": about}})
 
 
 def line_of(booked: Mapping[str, Any]) -> StatementLine | None:

@@ -102,6 +102,29 @@ async def test_a_refund_is_made_once_for_its_id_and_stands_in_the_statement(desk
     assert {line.currency for line in lines} <= {"CNY", "JPY"}
 
 
+async def test_what_moved_of_a_payment_can_be_asked_for(desk, paid):
+    """localstripe tells no refund by a callback: those are held against the statement above."""
+    _, checkout, told_of = paid
+    [captured] = await desk.provider.movements(checkout.ref)
+    same = ("kind", "payment_id", "refund_id", "ref", "amount", "currency")
+    assert [getattr(captured, name) for name in same] == [getattr(told_of, name) for name in same]
+    names = [f"refund-{secrets.token_hex(6)}" for _ in range(2)]
+    for name, amount in zip(names, (50_000, 99_900), strict=True):
+        await desk.provider.refund(name, checkout.ref, amount)
+    again, *refunds = await desk.provider.movements(checkout.ref)
+    assert again._replace(payload={}) == captured._replace(payload={})
+    assert {(each.refund_id, each.amount) for each in refunds} == {
+        (names[0], 50_000),
+        (names[1], 99_900),
+    }
+    assert {each.kind for each in refunds} == {MoneyKind.REFUNDED}
+    assert len({each.id for each in (captured, *refunds)}) == 3
+    unpaid = await desk.provider.open(fresh())
+    assert await desk.provider.movements(unpaid.ref) == []
+    if desk.provider.name == "sandbox":  # Stripe does not list the events of one payment
+        assert captured == told_of
+
+
 async def test_whoever_paid_and_was_saved_is_charged_again(desk, paid):
     deposit = fresh(save=True)
     checkout = await desk.provider.open(deposit)
@@ -121,6 +144,7 @@ async def test_what_the_provider_does_not_know_is_refused_for_good(desk):
     for call in (
         desk.provider.expire("pi_nothing"),
         desk.provider.refund("refund-x", "pi_nothing", 1),
+        desk.provider.movements("pi_nothing"),
         desk.provider.charge(fresh(), "pi_nothing"),
     ):
         with pytest.raises(ProviderRefusedError):
@@ -148,6 +172,7 @@ async def test_where_nobody_answers_the_effect_is_unknown(silent):
                 provider.open(fresh()),
                 provider.expire("ref"),
                 provider.refund("refund", "ref", 1),
+                provider.movements("ref"),
             ):
                 with pytest.raises(ProviderUnavailableError):
                     await call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flashsale.payments.provider import MoneyKind
-from flashsale.payments.providers.stripe_events import event_of, line_of
+from flashsale.payments.providers.stripe_events import event_of, line_of, movements_of
 
 
 def event(kind, about, **before):
@@ -74,6 +74,33 @@ def test_a_balance_transaction_is_read_in_the_money_that_was_paid():
     assert (line.amount, line.currency, line.fee, line.payment_id) == (1000, "EUR", 42, None)
     assert line_of({**booked, "source": {"object": "payout"}}) is None
     assert line_of({**booked, "source": None}) is None
+
+
+def attempt(name, status, ours="refund-1"):
+    return refund(status) | {
+        "id": name,
+        "created": 6,
+        "metadata": {"refund_id": ours} if ours else {},
+    }
+
+
+def test_what_moved_is_told_by_the_newest_attempt_of_each_refund_of_ours():
+    intent = INTENT | {"status": "succeeded", "latest_charge": {"id": "ch_1", "created": 5}}
+    refunds = [
+        attempt("re_1", "failed"),
+        attempt("re_2", "succeeded"),
+        attempt("re_3", "failed", "refund-2"),
+        attempt("re_4", "pending", "refund-3"),
+        attempt("re_5", "succeeded", None),
+    ]
+    told = movements_of(intent, refunds)
+    assert [(each.id, each.kind, each.refund_id) for each in told] == [
+        ("ch_1", MoneyKind.CAPTURED, None),
+        ("re_2", MoneyKind.REFUNDED, "refund-1"),
+        ("re_3", MoneyKind.REFUND_FAILED, "refund-2"),
+    ]
+    assert (told[0].payment_id, told[0].amount, told[0].occurred_at_ms) == ("pay-1", 900, 5000)
+    assert movements_of(INTENT | {"status": "processing"}, []) == []
 
 
 def test_the_secret_of_a_payment_is_not_written_down():
