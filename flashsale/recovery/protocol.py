@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -95,8 +96,9 @@ class Recovery:
 
     async def _recover(self, session: Connection, sale: str, reason: str) -> Recovered:
         begun = time.monotonic()
-        epoch = await queries.begin(session, sale, reason)
         facts = await find_sale(session, sale)
+        found = 0 if facts is None else await self._epoch_in_redis(facts)
+        epoch = await queries.begin(session, sale, reason, found)
         if epoch is None or facts is None:
             raise NotRecoverableError(f"Sale {sale} has no lanes that Redis should hold.")
         known = await self._seal(session, facts, epoch)
@@ -106,6 +108,14 @@ class Recovery:
         await queries.fence(session, sale, facts.lanes, epoch)
         begun = await self._step(session, sale, epoch, "rebuilding", "draining", begun)
         return await self._rebuild(session, sale, epoch, known, begun)
+
+    async def _epoch_in_redis(self, facts: SaleFacts) -> int:
+        """The highest epoch that a lane is open or sealed in; 0 where there is no lane."""
+        found = 0
+        for lane in range(facts.lanes):
+            with contextlib.suppress(LaneLostError):
+                found = max(found, abs((await self.store.snapshot(facts.id, lane)).epoch))
+        return found
 
     async def _step(
         self, session: Connection, sale: str, epoch: int, step: str, ended: str, begun: float
@@ -147,6 +157,8 @@ class Recovery:
             lost = lost_entries(LaneHistory(record.accounted, known.survived[lane]))
             entries_lost += sum(high - low for low, high in lost)
             await queries.note_lost(session, sale, lane, lost, known.survived[lane])
+        if entries_lost:
+            await queries.may_have_lost(session, sale)
         live = [_live_units(orders) for orders in lanes]
         await queries.wish_again(session, sale)
         if not known.opened:

@@ -79,16 +79,20 @@ async def release_sale(session: Connection, sale: str) -> None:
     await session.execute(_SQL["release_sale"], _LOCK_KEY, sale)
 
 
-async def begin(session: Connection, sale: str, reason: str) -> int | None:
-    """The epoch of a recovery that is under way, else of a new one; None: it has no lanes."""
+async def begin(session: Connection, sale: str, reason: str, found: int) -> int | None:
+    """The epoch of a recovery that is under way, else of a new one; None: it has no lanes.
+
+    `found` is the highest epoch in Redis. It is ahead of Postgres where Postgres went back.
+    """
     async with session.transaction():
-        under_way = await session.fetchrow(_SQL["under_way"], sale)
-        if under_way is not None:
-            return int(under_way["epoch"])
-        epoch = await session.fetchval(_SQL["raise_epoch"], sale)
+        under_way = await session.fetchval(_SQL["under_way"], sale)
+        if under_way is not None and under_way >= found:
+            return int(under_way)
+        epoch = await session.fetchval(_SQL["raise_epoch"], sale, found)
         if epoch is None:
             return None
-        await session.execute(_SQL["begin_recovery"], sale, epoch, reason)
+        begun = "begin_recovery" if under_way is None else "begin_anew"
+        await session.execute(_SQL[begun], sale, epoch, reason)
     return int(epoch)
 
 

@@ -29,17 +29,21 @@ SELECT pg_advisory_unlock($1, hashtext($2));
 
 -- name: under_way
 -- A recovery that was begun and not ended.
-SELECT epoch, step FROM recoveries WHERE sale_id = $1 AND step <> 'opened';
+SELECT epoch FROM recoveries WHERE sale_id = $1 AND step <> 'opened';
 
 -- name: raise_epoch
--- From now on every script refuses what the old epoch sends.
-UPDATE sales SET epoch = epoch + 1
+-- From now on every script refuses what an old epoch sends, also one that only Redis remembers.
+UPDATE sales SET epoch = greatest(epoch, $2) + 1
 WHERE id = $1 AND armed_at IS NOT NULL AND retired_at IS NULL
 RETURNING epoch;
 
 -- name: begin_recovery
 -- What is about to be done, and why.
 INSERT INTO recoveries (sale_id, epoch, reason) VALUES ($1, $2, $3);
+
+-- name: begin_anew
+-- One that was begun before Postgres went back goes on under an epoch that Redis has not seen.
+UPDATE recoveries SET epoch = $2, reason = $3 WHERE sale_id = $1 AND step <> 'opened';
 
 -- name: lock_sale
 -- A cut that Redis has taken is counted before the capacity is read: its lock lasts until then.

@@ -105,6 +105,17 @@ class LaneSettlement:
         await self._follow(None, until_empty=True)
         await self._trim(time.monotonic())
 
+    async def resettle(self) -> None:
+        """Settle all that the stream still has, also what is acknowledged and what others hold.
+
+        For a lane that nothing is appended to: a Postgres that went back knows less of it than was
+        settled. What it does know is settled twice, which is settling it once.
+        """
+        await self.reader.rewind()
+        await self.drain()
+        while (await self.reader.pending()).entries:
+            await self.drain()
+
     async def _leftovers(self, stop: asyncio.Event | None) -> None:
         """Entries given to this consumer before a crash or a lost reply, then those of the dead."""
         after = FIRST_ID

@@ -149,6 +149,14 @@ class LaneReader:
             return 0
         return int(await self._execute("XACK", self._key, SETTLEMENT_GROUP, *entry_ids))
 
+    async def rewind(self) -> None:
+        """Let all that the stream still has be read as new again, also what was acknowledged."""
+        try:
+            await self._redis.xgroup_setid(self._key, SETTLEMENT_GROUP, FIRST_ID)
+        except ResponseError as error:
+            if not _is_missing(error) and "requires the key to exist" not in str(error):
+                raise
+
     async def pending(self) -> Pending:
         """What is delivered and not acknowledged; nothing where the stream does not exist."""
         try:

@@ -54,7 +54,7 @@ async def recovery(settings: Settings, store: ReservationStore) -> AsyncIterator
         )
 
         async def drain(sale: str, lane: int) -> None:
-            await (await nurse.lane(LaneToRead(sale, lane))).drain()
+            await (await nurse.lane(LaneToRead(sale, lane))).resettle()
 
         links = Links(redis, timeout_ms=settings.reservation.redis_timeout_ms)
         rebuilder = LaneRebuilder(ScriptRunner(links, load_scripts(shipped("lua"))))

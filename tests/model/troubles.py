@@ -115,7 +115,7 @@ class Troubles(Doings):
         world, sale = self.world, self.stage.sale.id
 
         async def drain(name: str, lane: int) -> None:
-            await (await world.nurse.lane(LaneToRead(name, lane))).drain()
+            await (await world.nurse.lane(LaneToRead(name, lane))).resettle()
 
         recovery = Recovery(world.pool, world.store, world.rebuilder, drain)
         assert await recovery.recover(sale, "a test") is not None

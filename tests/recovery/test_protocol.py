@@ -191,11 +191,11 @@ async def test_two_who_recover_at_once_do_it_once(ward):
     assert await ward.broken() == set()
 
 
-class _KilledError(StoreUnavailableError):
+class KilledError(StoreUnavailableError):
     pass
 
 
-class _Dying(LaneRebuilder):
+class Dying(LaneRebuilder):
     """Stops before, or after, its call of a number: what a kill -9 does to who recovers."""
 
     def __init__(self, alive: LaneRebuilder, calls: int, *, after: bool) -> None:
@@ -205,10 +205,10 @@ class _Dying(LaneRebuilder):
     async def _run(self, script, keys, arguments):
         self._left -= 1
         if self._left == 0 and not self._after:
-            raise _KilledError
+            raise KilledError
         answer = await super()._run(script, keys, arguments)
         if self._left == 0:
-            raise _KilledError
+            raise KilledError
         return answer
 
 
@@ -221,8 +221,8 @@ async def test_killed_anywhere_it_is_gone_on_with(wide_ward, calls, after):
         await ward.reserve(f"buyer-{number}")
     await ward.settle()
     await ward.redis.flushdb()
-    with pytest.raises(_KilledError):
-        await ward.recover(_Dying(ward.rebuilder, calls, after=after))
+    with pytest.raises(KilledError):
+        await ward.recover(Dying(ward.rebuilder, calls, after=after))
     assert len(await ward.faults()) == 1
 
     done = await ward.recover()

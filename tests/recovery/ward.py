@@ -43,7 +43,7 @@ class Ward(Scene):
         )
 
         async def drain(sale: str, lane: int) -> None:
-            await (await nurse.lane(LaneToRead(sale, lane))).drain()
+            await (await nurse.lane(LaneToRead(sale, lane))).resettle()
 
         return Recovery(self.pool, self.store, rebuilder or self.rebuilder, drain)
 
