@@ -96,6 +96,15 @@ async def begin(session: Connection, sale: str, reason: str, found: int) -> int 
     return int(epoch)
 
 
+async def begin_after_loss(pool: Pool, sale: str, epoch: int, reason: str) -> None:
+    """Begin a recovery of a sale that lost orders in an epoch; whoever looks next goes on."""
+    async with pool.acquire() as session, session.transaction():
+        # It may have been recovered since: then nothing is left to be done.
+        if await session.fetchval(_SQL["lock_epoch"], sale, epoch):
+            await begin(session, sale, reason, epoch)
+            await may_have_lost(session, sale)
+
+
 async def fence(session: Connection, sale: str, lanes: int, epoch: int) -> None:
     """Let nobody settle what was read before the lanes were drained."""
     await session.execute(_SQL["fence"], sale, lanes, epoch)

@@ -45,6 +45,10 @@ INSERT INTO recoveries (sale_id, epoch, reason) VALUES ($1, $2, $3);
 -- One that was begun before Postgres went back goes on under an epoch that Redis has not seen.
 UPDATE recoveries SET epoch = $2, reason = $3 WHERE sale_id = $1 AND step <> 'opened';
 
+-- name: lock_epoch
+-- Whether a sale still is of an epoch; it stays so until the transaction ends.
+SELECT true FROM sales WHERE id = $1 AND epoch = $2 FOR NO KEY UPDATE;
+
 -- name: lock_sale
 -- A cut that Redis has taken is counted before the capacity is read: its lock lasts until then.
 SELECT FROM sales WHERE id = $1 FOR NO KEY UPDATE;

@@ -18,6 +18,8 @@ from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.queries import Pool
 from flashsale.stream.position import position
 
+_FORGOT = "a lane has forgotten an order that was answered: Redis went back"
+
 
 class Fault(NamedTuple):
     """A sale that must be recovered, and why, in words."""
@@ -81,12 +83,15 @@ class Gate:
     """Asked before a Redis that has forgotten our scripts, and so was restarted, is used again.
 
     Whoever asks while one look is under way shares it. `heard` is what buyers were answered: a
-    server that has fewer entries lost them, even where nobody has settled or counted any.
+    server that has fewer entries lost them, even where nobody has settled or counted any. Others
+    may have appended as many again before we look, so that only what is in them can tell: `won`
+    are orders that were answered last, and a server that has one has all that went before it.
     """
 
     def __init__(self, pool: Pool, store: ReservationStore) -> None:
         """`store` must not be one that asks this gate."""
         self.heard: Mapping[tuple[str, int], int] = {}
+        self.won: Mapping[tuple[str, int], tuple[int, str]] = {}
         self._pool = pool
         self._store = store
         self._looking: asyncio.Task[list[Fault]] | None = None
@@ -106,4 +111,17 @@ class Gate:
     async def _look(self) -> list[Fault]:
         # Written down, so that whoever recovers the sale knows what was lost.
         await queries.note_seen(self._pool, dict(self.heard))
+        if found := await faults(self._pool, self._store):
+            return found
+        for (sale, lane), (epoch, order) in list(self.won.items()):
+            if await self._forgot(sale, lane, epoch, order):
+                # The lane may have gone on for long: nothing but a recovery puts it right.
+                await queries.begin_after_loss(self._pool, sale, epoch, _FORGOT)
         return await faults(self._pool, self._store)
+
+    async def _forgot(self, sale: str, lane: int, epoch: int, order: str) -> bool:
+        try:
+            there = (await self._store.snapshot(sale, lane)).epoch == epoch
+        except LaneLostError:
+            return False  # whoever looks at the lanes finds this by itself
+        return there and (await self._store.find_holds(sale, lane, [order]))[0] is None

@@ -108,12 +108,17 @@ class ScriptRunner:
     ) -> None:
         """`on_forgotten` is awaited before Redis is given a script: raising keeps it from running.
 
-        A server without our scripts was restarted, and may hold other data than it did.
+        A server without our scripts was restarted, and may hold other data than it did. It is also
+        awaited where another process may have given it the scripts: before the first call to a
+        server that is not the one of the last call.
         """
         self._links = links
         self._scripts = scripts
         self._on_forgotten = on_forgotten
         self._known: set[str] = set()
+        self._server: str | None = None
+        #: Calls without an answer, and how many there were when the server was looked at.
+        self._breaks, self._breaks_looked_at = 0, -1
         #: Times that Redis had forgotten a script we gave it: it was restarted or flushed.
         self.forgotten = 0
 
@@ -124,6 +129,8 @@ class ScriptRunner:
         """
         script = self._scripts[name]
         try:
+            if self._breaks_looked_at != self._breaks and self._on_forgotten is not None:
+                await self._recognise(self._on_forgotten)
             try:
                 reply = await self._evaluate(script, keys, args)
             except NoScriptError:
@@ -134,6 +141,7 @@ class ScriptRunner:
                 await self._links.call("SCRIPT", "LOAD", script.source)
                 reply = await self._evaluate(script, keys, args)
         except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
+            self._breaks += 1
             raise no_answer(error) from error
         except ResponseError as error:
             # redis-py takes the code off a message that it has a class for.
@@ -142,6 +150,15 @@ class ScriptRunner:
             raise ScriptError(f"{name}.lua: {script.locate(str(error))}") from error
         self._known.add(name)
         return reply
+
+    async def _recognise(self, on_forgotten: OnForgotten) -> None:
+        """A connection that broke may be to a server that has been restarted since."""
+        breaks = self._breaks
+        facts = str(await self._links.call("INFO", "server")).splitlines()
+        server = next(line for line in facts if line.startswith("run_id:"))
+        if self._server not in {None, server}:
+            await on_forgotten()
+        self._server, self._breaks_looked_at = server, breaks
 
     async def _evaluate(
         self, script: Script, keys: Sequence[str], args: Sequence[str | int]

@@ -48,6 +48,8 @@ class ReservationStore(Moves):
     ) -> None:
         #: The newest entry number that buyers of a (sale, lane) were answered with.
         self.heard: dict[tuple[str, int], int] = {}
+        #: One of the newest orders that buyers of it were answered with, and in which epoch.
+        self.won: dict[tuple[str, int], tuple[int, str]] = {}
         self._redis = redis
         self._links = Links(redis, links_max=links_max, timeout_ms=timeout_ms)
         self._runner = ScriptRunner(self._links, scripts, on_forgotten)
@@ -121,6 +123,9 @@ class ReservationStore(Moves):
         lane_status_of(reply)
         if reply[2] > self.heard.get((sale, lane), 0):
             self.heard[sale, lane] = reply[2]
+            if "RESERVED" in reply:
+                first = (reply.index("RESERVED") - 3) // 2
+                self.won[sale, lane] = epoch, requests[first].order
         decisions = []
         for status, detail in zip(reply[3::2], reply[4::2], strict=True):
             if status == "REPLAYED":

@@ -79,7 +79,7 @@ async def web(
         payment_parts(settings, pool, store, provider) as parts,
         throttle(settings) as limits,
     ):
-        gate.heard = store.heard
+        gate.heard, gate.won = store.heard, store.won
         await _look_around(settings, store, pool)
         keyring = Keyring(partial(access_queries.load_buyer_keys, pool))
         await keyring.refresh()

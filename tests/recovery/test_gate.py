@@ -17,7 +17,7 @@ from tests.reconciliation.scene import SCRIPTS
 async def gated(ward):
     gate = Gate(ward.pool, ward.store)
     store = ReservationStore(ward.redis, SCRIPTS, on_forgotten=gate)
-    gate.heard = store.heard
+    gate.heard, gate.won = store.heard, store.won
     yield store
     await store.close()
 
@@ -76,6 +76,37 @@ async def test_a_tail_that_only_its_buyers_heard_of_is_missed(ward, gated):
     assert await ward.pool.fetchval(sql, ward.sale.id)
     assert await _reserve(gated, ward) is Status.RESERVED
     assert await ward.broken() == set()
+
+
+async def test_a_lost_tail_is_missed_however_much_was_appended_since(ward, gated):
+    """Expiry and payments need not ask: they may be first at a server that was put back."""
+    await ward.reserve("ann")
+    disk = await ward.keep_disk()
+    assert await _reserve(gated, ward) is Status.RESERVED
+    await _restart(ward, disk)
+    await ward.store.pause(ward.sale.id, 0, ward.sale.epoch)
+    await ward.store.resume(ward.sale.id, 0, ward.sale.epoch)
+    assert gated.heard[ward.sale.id, 0] <= (await ward.store.snapshot(ward.sale.id, 0)).seq
+    assert await ward.faults() == []  # the control: as many entries are there as ever were
+
+    with pytest.raises(NotAsLeftError):
+        await _reserve(gated, ward, "p" * 20, "later")
+
+    await ward.recover()
+    sql = "SELECT may_have_lost FROM sales WHERE id = $1"
+    assert await ward.pool.fetchval(sql, ward.sale.id)
+    assert await _reserve(gated, ward, "q" * 20, "later") is Status.RESERVED
+    assert await ward.broken() == set()
+
+
+async def test_what_was_lost_in_an_epoch_that_has_ended_is_recovered_once(ward, gated):
+    disk = await ward.keep_disk()
+    assert await _reserve(gated, ward) is Status.RESERVED
+    await ward.put_back(disk)
+    await ward.recover()
+    await _restart(ward)
+    assert await _reserve(gated, ward, "p" * 20, "later") is Status.RESERVED
+    assert gated.won[ward.sale.id, 0] == (ward.sale.epoch, "p" * 20)
 
 
 async def test_a_crowd_looks_once(ward, gated, monkeypatch):
