@@ -140,7 +140,7 @@ class Cancelling:
             "",
         )
         await ask_back(connection, parts)
-        await close(connection, scene, "refunded")
+        await close(connection, [scene], "refunded")
         return None
 
     def _promised(self, scene: Scene) -> bool:

@@ -5,9 +5,10 @@ These are handlers of the outbox: each may be run again, and beside itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 
@@ -22,6 +23,7 @@ from flashsale.payments.records import RefundRecord
 from flashsale.payments.scenes import Scene, close, scene_of
 from flashsale.payments.stock import Stock
 from flashsale.payments.values import MoneyCounters, RefundState
+from flashsale.reservation.gather import Gather
 from flashsale.sales.values import milliseconds
 from flashsale.settlement.queries import Connection, Pool
 
@@ -39,6 +41,14 @@ class StockMismatchError(Exception):
     """Redis and Postgres tell differently of an order; an audit says more, a person decides."""
 
 
+class _Marked(NamedTuple):
+    """How far the provider is with a refund that was read before it was asked."""
+
+    refund: RefundRecord
+    state: RefundState
+    ref: str | None = None
+
+
 class Giving:
     """Raises ProviderUnavailableError, StoreError and Postgres' errors: then do it again."""
 
@@ -50,19 +60,24 @@ class Giving:
         counters: MoneyCounters,
         *,
         clock: Callable[[], datetime] | None = None,
+        batch_max: int = 128,
+        waiting_max: int = 8192,
     ) -> None:
         self._clock = clock or partial(datetime.now, UTC)
         self._pool = pool
         self._stock = stock
         self._providers = providers
         self._counters = counters
+        bounds = {"batch_max": batch_max, "waiting_max": waiting_max}
+        self._reading: Gather[str, RefundRecord | None] = Gather(self._read_all, **bounds)
+        self._marking: Gather[_Marked, bool] = Gather(self._mark_all, **bounds)
 
     async def send_refund(self, refund_id: str) -> None:
         """The outbox' send_refund: the provider gives back, once an id; it calls when it has.
 
         Raises NotYetError where the provider refused, and is to be asked again later.
         """
-        refund = (await queries.read_refunds(self._pool, [refund_id])).get(refund_id)
+        refund = await self._reading.submit(refund_id)
         if refund is None or refund.state not in _TO_SEND:
             return
         provider = self._providers.get(refund.provider)
@@ -73,12 +88,12 @@ class Giving:
         except ProviderRefusedError as error:
             await self._refused(refund, error)
             return
-        await queries.mark_refund(self._pool, refund, RefundState.SENT, ref)
+        await self._marking.submit(_Marked(refund, RefundState.SENT, ref))
         self._counters.refunds_sent += 1
 
     async def _refused(self, refund: RefundRecord, error: ProviderRefusedError) -> None:
         """Tell a person; what was refused for want of money, say, may be granted another day."""
-        marked = await queries.mark_refund(self._pool, refund, RefundState.FAILED)
+        marked = await self._marking.submit(_Marked(refund, RefundState.FAILED))
         self._counters.refund_failed += marked
         waited_ms = milliseconds(self._clock()) - refund.created_at_ms
         given_up = waited_ms >= _REFUSED_MS_MAX
@@ -86,6 +101,23 @@ class Giving:
         if not given_up:
             delay_ms = min(max(waited_ms, _AGAIN_MS_MIN), _AGAIN_MS_MAX)
             raise NotYetError(f"the provider refused: {error}", delay_ms)
+
+    async def _read_all(self, refund_ids: Sequence[str]) -> Sequence[RefundRecord | None]:
+        found = await queries.read_refunds(self._pool, refund_ids)
+        return [found.get(name) for name in refund_ids]
+
+    async def _mark_all(self, marked: Sequence[_Marked]) -> Sequence[bool]:
+        async def write(connection: Connection) -> set[str]:
+            await queries.lock_payments(connection, (each.refund.payment_id for each in marked))
+            return await queries.mark_refunds(connection, marked)
+
+        written = await queries.transact(self._pool, write)
+        return [each.refund.id in written for each in marked]
+
+    async def stop(self) -> None:
+        """End the work; whoever waits is cancelled."""
+        await self._reading.stop()
+        await self._marking.stop()
 
     async def return_units(self, order_id: str) -> None:
         """The outbox' return_units: the units of an order that is closing are for sale again."""
@@ -109,7 +141,7 @@ class Giving:
             if scene is None or scene.order.closing is not None or not _is_emptied(scene):
                 return True
             if transition(scene.order.state, OrderAction.REFUND) is not None:
-                await close(connection, scene, "refunded")
+                await close(connection, [scene], "refunded")
                 return True
             return scene.order.state in HAS_MONEY
 

@@ -179,9 +179,9 @@ async def mark_orders(connection: Connection, order_ids: Sequence[str], state: O
         await connection.execute(SQL["mark_orders"], list(order_ids), state.value)
 
 
-async def close_order(connection: Connection, order_id: str, closing: str) -> None:
-    """Decide about a locked order what Redis is told next."""
-    await connection.execute(SQL["close_order"], order_id, closing)
+async def close_orders(connection: Connection, order_ids: Sequence[str], closing: str) -> None:
+    """Decide about locked orders what Redis is told next."""
+    await connection.execute(SQL["close_orders"], order_ids, closing)
 
 
 async def open_order(connection: Connection, order_id: str) -> None:
@@ -200,10 +200,12 @@ async def unapplied_payments(connection: Connection | Pool, order_id: str) -> li
     return [row["id"] for row in await connection.fetch(SQL["unapplied_payments"], order_id)]
 
 
-async def orders_to_give_back(pool: Pool, states: Iterable[OrderState], limit: int) -> list[str]:
-    """Paid orders of sales that were called off."""
-    rows = await pool.fetch(SQL["orders_to_give_back"], [state.value for state in states], limit)
-    return [row["id"] for row in rows]
+async def orders_called_off(
+    pool: Pool, behind: str, states: Iterable[OrderState], limit: int
+) -> list[tuple[str, bool]]:
+    """Orders of sales that were called off, and whether each is in one of the states still."""
+    wanted = [state.value for state in states]
+    return [tuple(row) for row in await pool.fetch(SQL["orders_called_off"], behind, wanted, limit)]
 
 
 async def insert_refunds(connection: Connection, refunds: Sequence[NewRefund]) -> list[str]:
@@ -231,12 +233,15 @@ async def refunds_of_order(connection: Connection | Pool, order_id: str) -> list
     return [refund_record(row) for row in await connection.fetch(SQL["refunds_of_order"], order_id)]
 
 
-async def mark_refund(
-    pool: Pool, refund: RefundRecord, state: RefundState, provider_ref: str | None = None
-) -> bool:
-    """How far the provider is; False where it has told something else since `refund` was read."""
-    known = refund.id, state.value, refund.state.value, provider_ref
-    return await pool.fetchval(SQL["mark_refund"], *known) is not None
+async def mark_refunds(
+    connection: Connection, marked: Sequence[tuple[RefundRecord, RefundState, str | None]]
+) -> set[str]:
+    """How far the provider is, and its name for it; those that it told nothing else of since.
+
+    Their payments are locked.
+    """
+    rows = [(known.id, state.value, known.state.value, ref) for known, state, ref in marked]
+    return {row["id"] for row in await connection.fetch(SQL["mark_refunds"], *_columns(rows))}
 
 
 async def unheard_refunds(pool: Pool, until: Any, limit: int) -> list[str]:

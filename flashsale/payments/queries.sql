@@ -111,9 +111,9 @@ FROM unnest($1::text[], $2::text[]) AS c (id, note) WHERE p.id = c.id;
 -- A state that moves no stock: Postgres decides it alone, and the version stays.
 UPDATE orders SET state = $2 WHERE id = ANY ($1::text[]);
 
--- name: close_order
+-- name: close_orders
 -- Redis is about to be told; until its event answers nothing else may be decided.
-UPDATE orders SET closing = $2 WHERE id = $1;
+UPDATE orders SET closing = $2 WHERE id = ANY ($1::text[]);
 
 -- name: open_order
 -- What was to be enacted is decided here, since no lane is left to be told.
@@ -133,14 +133,18 @@ ORDER BY p.expires_at LIMIT $2;
 -- The payments of an order whose outcome it has not heard of.
 SELECT id FROM payments WHERE order_id = $1 AND applied_at IS NULL;
 
--- name: orders_to_give_back
--- Paid orders of sales that were called off; a retired sale may still owe money for some days.
-SELECT o.id FROM sales AS s
-JOIN orders AS o ON o.id > s.id AND o.id < s.id || '{'
-WHERE s.state = 'cancelled' AND s.armed_at IS NOT NULL
+-- name: orders_called_off
+-- Orders behind $1 of sales that were called off, and whether each is paid still; a retired one may
+-- still owe money for some days. $3 bounds what is looked at, and so what a look costs: without an
+-- end to the range inside, the index is read in its order and no further than that.
+SELECT o.id, o.owed FROM sales AS s CROSS JOIN LATERAL (
+    SELECT p.id, p.state = ANY ($2::text[]) AND p.closing IS NULL AS owed FROM orders AS p
+    WHERE p.id > greatest(s.id, $1) ORDER BY p.id LIMIT $3
+) AS o
+WHERE o.id < s.id || '{' AND $1 < s.id || '{' AND s.state = 'cancelled' AND s.armed_at IS NOT NULL
     AND (s.retired_at IS NULL OR s.retired_at > now() - interval '7 days')
-    AND o.state = ANY ($1::text[]) AND o.closing IS NULL
-LIMIT $2;
+    AND EXISTS (SELECT FROM sale_items AS i WHERE i.sale_id = s.id AND i.live > 0)
+ORDER BY o.id LIMIT $3;
 
 -- name: insert_shipments
 -- How orders left the house.

@@ -91,6 +91,12 @@ async def put_off(pool: Pool, failed: Sequence[PutOff]) -> None:
     )
 
 
+async def due_wishes(pool: Pool, limit: int) -> int:
+    """How many wishes could be carried out now, counted up to `limit`."""
+    count: int = await pool.fetchval(_SQL["due_wishes"], limit)
+    return count
+
+
 async def backlog(pool: Pool) -> Backlog:
     """How much is waiting."""
     row = await pool.fetchrow(_SQL["backlog"])

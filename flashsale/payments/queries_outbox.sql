@@ -50,3 +50,7 @@ WHERE o.id = c.id AND o.wishes = c.wishes;
 SELECT count(*) AS waiting,
     coalesce((extract(epoch FROM now() - min(created_at)) * 1000)::bigint, 0) AS oldest_ms
 FROM outbox;
+
+-- name: due_wishes
+-- How many could be carried out now, as far as they are counted.
+SELECT count(*) FROM (SELECT FROM outbox WHERE due_at <= now() LIMIT $1) AS due;

@@ -36,10 +36,11 @@ SELECT r.id, r.payment_id, r.order_id, r.amount, r.currency, r.cause, r.reason, 
 FROM refunds AS r JOIN payments AS p ON p.id = r.payment_id
 WHERE r.order_id = $1 ORDER BY r.created_at, r.id;
 
--- name: mark_refund
--- How far the provider is with it, unless it has told us more since: $3 is the state we knew.
-UPDATE refunds SET state = $2, provider_ref = coalesce($4, provider_ref)
-WHERE id = $1 AND state = $3 RETURNING id;
+-- name: mark_refunds
+-- How far the provider is with them, unless it has told us more since we knew their state.
+UPDATE refunds AS r SET state = c.state, provider_ref = coalesce(c.ref, r.provider_ref)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS c (id, state, known, ref)
+WHERE r.id = c.id AND r.state = c.known RETURNING r.id;
 
 -- name: unheard_refunds
 -- Payments with a refund that the provider has had since $1, and whose end nobody has told.

@@ -13,7 +13,7 @@ from flashsale.domain.orders import OrderAction, OrderState, transition
 from flashsale.orders.values import Refusal
 from flashsale.payments import due, queries
 from flashsale.payments.records import OrderFacts, PaymentRecord, keyed_refund_id, refund_id
-from flashsale.payments.scenes import Scene, ask_back, close, parts_of, scene_of
+from flashsale.payments.scenes import Scene, ask_back, close, parts_of, scene_of, scenes_of
 from flashsale.payments.values import Cause, Closed, RefundAnswer, RefundView
 from flashsale.settlement.queries import Connection, Pool
 
@@ -80,7 +80,7 @@ class Refunds:
         parts = parts_of(scene, wanted, name, Cause.MERCHANT, reason)
         await ask_back(connection, parts)
         if closable and wanted == scene.left:
-            await close(connection, scene, "refunded")
+            await close(connection, [scene], "refunded")
         found = await queries.read_refunds(connection, [part.id for part in parts])
         return _answer(order, [each.view() for each in found.values()], replayed=False)
 
@@ -101,16 +101,20 @@ class Refunds:
             return due.UNKNOWN_ORDER
         if scene.order.closing is not None:
             return due.CLOSING
-        if transition(scene.order.state, OrderAction.REFUND) is None:
+        if not _closable(scene):
             return NOT_REFUNDABLE
+        await _close(connection, [scene], cause, reason)
+        return Closed(order_id, scene.left)
 
-        def name(payment: PaymentRecord) -> str:
-            return refund_id(payment.id, cause)
+    async def close_all(self, order_ids: Sequence[str], cause: Cause) -> int:
+        """Likewise of many orders in one transaction, leaving out what is refused; how many."""
 
-        amount = scene.left
-        await ask_back(connection, parts_of(scene, amount, name, cause, reason))
-        await close(connection, scene, "refunded")
-        return Closed(order_id, amount)
+        async def decide(connection: Connection) -> int:
+            scenes = [each for each in await scenes_of(connection, order_ids) if _closable(each)]
+            await _close(connection, scenes, cause, "")
+            return len(scenes)
+
+        return await queries.transact(self._pool, decide)
 
     async def forfeit_in(self, connection: Connection, order_id: str) -> Closed | Refusal:
         """Give the units back and keep the deposit, in the caller's transaction."""
@@ -121,12 +125,26 @@ class Refunds:
             return due.CLOSING
         if transition(scene.order.state, OrderAction.FORFEIT) is None:
             return NOT_REFUNDABLE
-        await close(connection, scene, "forfeited")
+        await close(connection, [scene], "forfeited")
         return Closed(order_id, 0)
 
     async def of_order(self, order_id: str) -> Sequence[RefundView]:
         """Everything that goes back of an order, oldest first."""
         return [each.view() for each in await queries.refunds_of_order(self._pool, order_id)]
+
+
+def _closable(scene: Scene) -> bool:
+    order = scene.order
+    return order.closing is None and transition(order.state, OrderAction.REFUND) is not None
+
+
+async def _close(connection: Connection, scenes: list[Scene], cause: Cause, reason: str) -> None:
+    def name(payment: PaymentRecord) -> str:
+        return refund_id(payment.id, cause)
+
+    shares = (parts_of(scene, scene.left, name, cause, reason) for scene in scenes)
+    await ask_back(connection, [part for parts in shares for part in parts])
+    await close(connection, scenes, "refunded")
 
 
 def _answer(order: OrderFacts, refunds: Sequence[RefundView], *, replayed: bool) -> RefundAnswer:

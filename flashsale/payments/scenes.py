@@ -5,7 +5,7 @@ Only for use in a transaction; who decides that something goes back is somebody 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from flashsale.payments import kinds, queries
@@ -34,11 +34,14 @@ class Scene(NamedTuple):
 
 async def scene_of(connection: Connection, order_id: str) -> Scene | None:
     """An order with its payments, locked; None where Postgres has no such order."""
-    order = (await queries.lock_orders(connection, [order_id])).get(order_id)
-    if order is None:
-        return None
-    payments = await queries.lock_payments_of_orders(connection, [order_id])
-    return Scene(order, payments[order_id])
+    return next(iter(await scenes_of(connection, [order_id])), None)
+
+
+async def scenes_of(connection: Connection, order_ids: Iterable[str]) -> list[Scene]:
+    """Those of the orders that are in Postgres, with their payments, locked."""
+    orders = await queries.lock_orders(connection, order_ids)
+    payments = await queries.lock_payments_of_orders(connection, orders)
+    return [Scene(order, payments[name]) for name, order in orders.items()]
 
 
 def parts_of(
@@ -65,14 +68,16 @@ async def ask_back(connection: Connection, parts: Sequence[NewRefund]) -> None:
     await wish(connection, [Wish(kinds.SEND_REFUND, name) for name in new])
 
 
-async def close(connection: Connection, scene: Scene, closing: str) -> None:
+async def close(connection: Connection, scenes: Sequence[Scene], closing: str) -> None:
     """From here on nothing else is decided; a checkout that is open is closed, too."""
-    await queries.close_order(connection, scene.order.id, closing)
-    shut = [each.id for each in scene.payments if not each.applied and not each.counts]
+    ids = [scene.order.id for scene in scenes]
+    payments = (payment for scene in scenes for payment in scene.payments)
+    shut = [each.id for each in payments if not each.applied and not each.counts]
+    await queries.close_orders(connection, ids, closing)
     await wish(
         connection,
         [
-            Wish(kinds.RETURN_UNITS, scene.order.id),
+            *(Wish(kinds.RETURN_UNITS, name) for name in ids),
             *(Wish(kinds.VOID_PAYMENT, name) for name in shut),
         ],
     )

@@ -17,7 +17,7 @@ from flashsale.domain.orders import TRANSITIONS, OrderAction
 from flashsale.payments import kinds, queries
 from flashsale.payments.intake import Intake
 from flashsale.payments.opening import GRACE_MS
-from flashsale.payments.queries_outbox import Wish, remind
+from flashsale.payments.queries_outbox import Wish, due_wishes, remind
 from flashsale.payments.refunds import Refunds
 from flashsale.payments.values import Cause, PaymentState
 from flashsale.settlement.queries import Pool
@@ -30,6 +30,9 @@ _REFUNDABLE = sorted(state for state, action in TRANSITIONS if action is OrderAc
 _GRACE = timedelta(milliseconds=GRACE_MS / 2)
 #: A provider tells within seconds that it has paid a refund out; who hears nothing asks.
 _UNHEARD = timedelta(minutes=30)
+#: Of a sale that was called off: orders looked at in a round, and closed in a transaction.
+_LOOKED_MAX, _TOGETHER = 5_000, 100
+_MORE_SECONDS = 0.05
 
 
 class Sweep:
@@ -51,16 +54,19 @@ class Sweep:
         self._clock = clock
         self._every_seconds = every_ms / 1000
         self._limit = limit
+        self._place = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop`; servers that go away are waited for."""
         while not stop.is_set():
+            rest_seconds = self._every_seconds
             try:
-                await self.tick()
+                if await self.tick() >= self._limit:
+                    rest_seconds = _MORE_SECONDS
             except Exception as error:  # noqa: BLE001 - the next round may succeed
                 _LOG.warning("sweep_failed", error=f"{type(error).__name__}: {error}")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._every_seconds):
+                async with asyncio.timeout(rest_seconds):
                     await stop.wait()
 
     async def tick(self) -> int:
@@ -90,7 +96,18 @@ class Sweep:
         return len(found)
 
     async def _give_back_cancelled(self) -> int:
-        found = await queries.orders_to_give_back(self._pool, _REFUNDABLE, self._limit)
-        for order_id in found:
-            await self._refunds.close(order_id, Cause.SALE_CANCELLED)
-        return len(found)
+        """Go round the orders of sales that were called off, some of them each time.
+
+        What is given back goes to the outbox, behind which nobody else's money is to wait.
+        """
+        if await due_wishes(self._pool, self._limit) >= self._limit:
+            return self._limit
+        looked = await queries.orders_called_off(self._pool, self._place, _REFUNDABLE, _LOOKED_MAX)
+        owed = [order_id for order_id, is_owed in looked if is_owed][: self._limit]
+        for first in range(0, len(owed), _TOGETHER):
+            await self._refunds.close_all(owed[first : first + _TOGETHER], Cause.SALE_CANCELLED)
+        if len(owed) == self._limit:
+            self._place = owed[-1]
+        else:
+            self._place = looked[-1][0] if len(looked) == _LOOKED_MAX else ""
+        return len(owed)

@@ -13,6 +13,7 @@ What the other packages call (everything else here is the inside):
     Refunds(pool)                                           refunds.py
         ask(merchant_id, order_id, key, amount, reason) -> RefundAnswer | Refusal
         close(order_id, cause, reason) -> Closed | Refusal  all money back, the units too
+        close_all(order_ids, cause) -> how many             those that can be closed
         close_in(connection, order_id, cause, reason)       the same in the caller's transaction
         forfeit_in(connection, order_id)                    units back, the money stays
         of_order(order_id) -> [RefundView]
@@ -33,7 +34,7 @@ What the other packages call (everything else here is the inside):
         run(stop), tick() -> int
     queries_outbox.wish(connection, [Wish(kind, subject)])  others wish for their own kinds, too
 
-PaymentDesk, Opening, Intake and Applying have `stop()`; `providers` is a mapping by name.
+PaymentDesk, Opening, Intake, Applying and Giving have `stop()`; `providers` is a mapping by name.
 Refusal codes: unknown_order, order_not_confirmed (not settled yet, or no room yet: retry),
 hold_expired, order_not_payable, nothing_due, payment_in_progress, order_closing,
 provider_unavailable, order_not_cancellable, order_not_refundable, refund_above_captured,

@@ -121,4 +121,5 @@ async def payment_parts(
     finally:
         await parts.opening.stop()
         await parts.applying.stop()
+        await parts.giving.stop()
         await parts.intake.stop()

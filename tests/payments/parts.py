@@ -65,5 +65,5 @@ class Parts:
         self.sweep = Sweep(self.pool, self.intake, self.refunds, self.clock)
 
     async def stop(self) -> None:
-        for part in (self.payments, self.opening, self.intake, self.applying):
+        for part in (self.payments, self.opening, self.intake, self.applying, self.giving):
             await part.stop()

@@ -116,7 +116,8 @@ def forget_refund() -> None:
     async def send_refund(self: Giving, refund_id: str) -> None:
         found = (await queries.read_refunds(self._pool, [refund_id])).get(refund_id)
         if found is not None:
-            await queries.mark_refund(self._pool, found, RefundState.DONE, f"sbx_{refund_id}")
+            marked = found, RefundState.DONE, f"sbx_{refund_id}"
+            await queries.mark_refunds(self._pool, [marked])
 
     Giving.send_refund = send_refund
 
