@@ -1,8 +1,8 @@
 """The outbox' worker: carries out, at least once, what was committed as still to be done.
 
-It claims due wishes for a lease, runs their handlers side by side with no transaction open, and
-deletes what is finished. It gives nothing up: what fails is tried again, ever more rarely, and
-told to a person once it has failed often.
+It claims due wishes for a lease, which it renews while it is at work, runs their handlers side by
+side with no transaction open, and deletes what is finished. It gives nothing up: what fails is
+tried again, ever more rarely, and told to a person once it has failed often.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class NotYetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """At most `concurrency` handlers at once; a wish is ours for `lease_ms`, then anybody's.
+    """At most `concurrency` handlers at once; a wish is anybody's `lease_ms` after we have died.
 
     After failure n it is tried again in `first_ms` * 2^n, at most `most_ms`, times the jitter.
     """
 
     concurrency: int = 256
-    lease_ms: int = 60_000
+    lease_ms: int = 5_000
     poll_ms: int = 50
     first_ms: int = 200
     most_ms: int = 60_000
@@ -71,6 +71,7 @@ class Outbox:
         self._bounds = bounds or Bounds()
         self._jitter = jitter
         self._working: set[asyncio.Task[None]] = set()
+        self._held: set[Claimed] = set()
         most = self._bounds.concurrency
         self._ending: Gather[Claimed | PutOff, None] = Gather(
             self._end_all, batch_max=most, waiting_max=most * 2
@@ -78,6 +79,15 @@ class Outbox:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then finish what was begun. Servers that go away are waited for."""
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await self._work(stop)
+            await self._finish()
+        finally:
+            renewing.cancel()
+        await self._ending.stop()
+
+    async def _work(self, stop: asyncio.Event) -> None:
         failures = 0
         while not stop.is_set():
             rest_seconds = self._bounds.poll_ms / 1000
@@ -93,8 +103,15 @@ class Outbox:
                 rest_seconds = min(_OUTAGE_SECONDS_MAX, rest_seconds * 2**failures)
                 _LOG.warning("outbox_unreadable", error=f"{type(error).__name__}: {error}")
             await self._rest(stop, rest_seconds)
-        await self._finish()
-        await self._ending.stop()
+
+    async def _renew(self) -> None:
+        """For ever: steps may take long, and whoever waits for a dead process shall not."""
+        while True:
+            await asyncio.sleep(self._bounds.lease_ms / 3000)
+            try:
+                await queries.renew(self._pool, list(self._held), self._bounds.lease_ms)
+            except Exception as error:  # noqa: BLE001 - what is done twice has one effect
+                _LOG.warning("outbox_unwritable", error=f"{type(error).__name__}: {error}")
 
     async def tick(self) -> int:
         """Carry out everything that is due now, and what becomes due by it; how much it was."""
@@ -122,6 +139,7 @@ class Outbox:
             await asyncio.wait(self._working)
 
     async def _carry_out(self, wish: Claimed) -> None:
+        self._held.add(wish)
         try:
             await self._handlers[wish.kind](wish.subject)
         except NotYetError as error:
@@ -131,6 +149,7 @@ class Outbox:
         else:
             self._counters.outbox_done += 1
             end = wish
+        self._held.discard(wish)
         try:
             await self._ending.submit(end)
         except Exception as error:  # noqa: BLE001 - the lease ends by itself, and it is done again

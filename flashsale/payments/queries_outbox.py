@@ -69,6 +69,13 @@ async def claim(pool: Pool, kinds: Sequence[str], limit: int, lease_ms: int) -> 
     return [Claimed(**row) for row in rows]
 
 
+async def renew(pool: Pool, held: Sequence[Claimed], lease_ms: int) -> None:
+    """Keep wishes that are worked on, from those on whose lease a third has run out."""
+    if held:
+        columns = [[each.id, each.attempts, each.wishes] for each in held]
+        await pool.execute(_SQL["renew"], *map(list, zip(*columns, strict=True)), lease_ms)
+
+
 async def done(pool: Pool, finished: Sequence[Claimed]) -> None:
     """Delete what is finished, unless it was wished again meanwhile."""
     ids, counts = [each.id for each in finished], [each.wishes for each in finished]

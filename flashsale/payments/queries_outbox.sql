@@ -28,6 +28,13 @@ SET due_at = now() + $3::bigint * interval '1 millisecond', attempts = o.attempt
 FROM due WHERE o.id = due.id
 RETURNING o.id, o.kind, o.subject, o.attempts, o.wishes;
 
+-- name: renew
+-- Whoever works on wishes keeps them: those that nobody has claimed or wished again since.
+UPDATE outbox AS o SET due_at = now() + $4::bigint * interval '1 millisecond'
+FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS c (id, attempts, wishes)
+WHERE o.id = c.id AND o.attempts = c.attempts AND o.wishes = c.wishes
+    AND o.due_at < now() + $4::bigint * interval '0.7 milliseconds';
+
 -- name: done
 -- Finished, unless wished again meanwhile.
 DELETE FROM outbox AS o USING unnest($1::bigint[], $2::integer[]) AS c (id, wishes)

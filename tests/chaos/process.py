@@ -34,8 +34,8 @@ PLANTED_VARIABLE = "FLASHSALE_TEST_PLANTED"
 CHECKOUT_MS = 4_000
 GRACE_MS = 1_500
 RECOVERY_GRACE_MS = 5_000
-#: A wish whose worker has died is somebody else's after a lease of a minute, in earnest.
-OUTBOX = {"lease_ms": 4_000, "most_ms": 3_000}
+#: A wish that has failed often is tried again after a minute, in earnest.
+OUTBOX = {"most_ms": 3_000}
 
 #: Where a process can be told to die.
 POINTS = (
