@@ -1,8 +1,9 @@
 """A merchant's list of shipments, read as spreadsheets write it. Never guesses at a bad line.
 
 A header row names the columns `order_id` (or `id`, as our own export does), `carrier` and
-`tracking_number` in any order; others are left alone. Comma or semicolon, CRLF or LF or both, with
-or without a byte order mark.
+`tracking_number` in any order; others are left alone, and so is a line without carrier and number:
+an export, filled in for what was sent, is a list. Comma or semicolon, CRLF or LF or both, with or
+without a byte order mark.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ def parse_shipments(raw: bytes, sale_id: str) -> list[ShipmentLine]:
         if len(cells) != len(header):
             read.fault(number, f"Has {len(cells)} cells where the header has {len(header)}.")
             continue
-        read.line(number, {name: _plain(cells[place]) for name, place in places.items()})
+        line = {name: _plain(cells[place]) for name, place in places.items()}
+        if line["carrier"] or line["tracking_number"]:
+            read.line(number, line)
     if not read.lines and not read.errors:
-        read.fault(1, "No line follows the header.")
+        read.fault(1, "No line names a carrier and a tracking number.")
     if read.errors:
         raise ValidationFailedError(read.errors[:ERRORS_MAX])
     return read.lines

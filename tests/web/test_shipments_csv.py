@@ -34,6 +34,7 @@ GOOD = {
     "upper case": lines(PLAIN.replace(HEAD, HEAD.upper())),
     "another order": lines(f"carrier,tracking_number,order_id\nSF,1,{ONE}\nSF,2,{TWO}"),
     "more columns": lines(f"id,sku,carrier,tracking_number\n{ONE},a,SF,1\n{TWO},b,SF,2"),
+    "lines of orders that wait": lines(f"{HEAD}\n{ONE},SF,1\n{TWO},SF,2\n{SALE}{'B' * 20},,"),
     "empty lines at the end": lines(PLAIN + "\n\n,,\n\n"),
 }
 
@@ -84,8 +85,9 @@ BAD = {
     "a stray quotation mark": (lines(f'{HEAD}\n{ONE},SF,1\n{TWO},"S"F,2'), ["/lines/3"]),
     "Latin-1": (f"{HEAD}\n{ONE},SF,1\n{TWO},é,2".encode("latin-1"), ["/lines/3"]),
     "UTF-16": (lines(PLAIN).decode().encode("utf-16"), ["/lines/1"]),
+    "nothing sent yet": (lines(f"{HEAD}\n{ONE},,\n{TWO},,"), ["/lines/1"]),
     "every fault at once": (
-        lines(f"{HEAD}\n{ONE},,\nx,SF,1\n{TWO},SF"),
+        lines(f"{HEAD}\n{ONE},S\x07F,\nx,SF,1\n{TWO},SF"),
         ["/lines/2/carrier", "/lines/2/tracking_number", "/lines/3/order_id", "/lines/4"],
     ),
 }

@@ -76,7 +76,11 @@ async def ship_order(request: web.Request) -> web.Response:
 
 
 async def import_shipments(request: web.Request) -> web.Response:
-    """Say of many orders that they were sent, as CSV: all lines are carried out, or none."""
+    """Say of many orders that they were sent, as CSV: all lines are carried out, or none.
+
+    Columns `order_id` or `id`, `carrier`, `tracking_number`; others are left alone. `orders.csv`
+    filled in for what was sent is such a list: lines without carrier and number are left alone too.
+    """
     deps = request.app[DEPS]
     if request.content_type != "text/csv":
         raise refuse("unsupported_media_type", "Send text/csv.")
