@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from flashsale.config.safety import PREFIX, fault_of
 from flashsale.config.settings import Settings, plain, words
+from flashsale.sentences import ended
 from flashsale.shipped import shipped
 
 __all__ = ["ConfigError", "Settings", "load_settings", "plain", "words"]
@@ -62,7 +63,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error.strerror}): FLASHSALE_CONFIG must name a TOML file."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}.") from error
+        raise ConfigError(ended(f"{path} is not TOML: {error}")) from error
 
 
 def _names(model: type[BaseModel], prefix: str = "") -> list[str]:

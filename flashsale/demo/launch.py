@@ -16,6 +16,7 @@ from flashsale.clients import StartError
 from flashsale.demo.crowd import Mix
 from flashsale.demo.plan import Plan
 from flashsale.embedded.credentials import Credentials
+from flashsale.sentences import told
 
 SKU = "phone-black-128"
 PRICE = {"amount": 199_900, "currency": "CNY"}
@@ -64,7 +65,7 @@ async def announce(
         sale = await _call(credentials, "/v1/merchant/sales", body)
         await _call(credentials, f"/v1/merchant/sales/{sale['id']}/schedule", {})
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise LaunchError(f"{credentials.base_url} does not answer: {error}.") from error
+        raise LaunchError(f"{credentials.base_url} does not answer: {told(error)}") from error
     opening = datetime.fromisoformat(sale["starts_at"])
     return Launch(
         sale=sale["id"],

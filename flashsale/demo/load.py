@@ -10,6 +10,7 @@ from typing import Any
 
 from flashsale.clients import StartError
 from flashsale.demo.plan import Plan
+from flashsale.sentences import ended
 
 LINE_BYTES_MAX = 1 << 20
 END_SECONDS_MAX = 5.0
@@ -40,12 +41,12 @@ async def driven(plan: Plan) -> AsyncGenerator[dict[str, Any], None]:
         while line := await process.stdout.readline():
             report = json.loads(line)
             if "error" in report:
-                raise LoadError(f"The load driver gave up: {report['error']}.")
+                raise LoadError(ended(f"The load driver gave up: {report['error']}"))
             yield report
             if "result" in report:
                 return
         words = (await complaints).decode(errors="replace").strip().rpartition("\n")[2]
-        raise LoadError(f"The load driver ended early: {words or 'it said nothing'}.")
+        raise LoadError(ended(f"The load driver ended early: {words or 'it said nothing'}"))
     finally:
         if process.returncode is None:
             await _end(process)

@@ -9,6 +9,7 @@ from flashsale.reconciliation.cut import Cut
 from flashsale.reconciliation.evaluate import Ledger
 from flashsale.reconciliation.queries import ShutItem
 from flashsale.reconciliation.ranges import size
+from flashsale.sentences import ended
 
 _NAMED_MAX = 3
 
@@ -17,7 +18,7 @@ def alerts(cut: Cut, ledger: Ledger, shut: Sequence[ShutItem] = ()) -> list[str]
     """What wants a person's eye although no equation is broken by it."""
     rejected = ledger.orders([OrderState.REJECTED])
     found = [
-        f"Dead letter in lane {letter.lane}, entry {letter.entry_id}: {letter.error}."
+        f"Dead letter in lane {letter.lane}, entry {letter.entry_id}: {ended(letter.error)}"
         " Its units stay held until somebody settles it."
         for letter in cut.dead_letters[:_NAMED_MAX]
     ]
@@ -25,7 +26,7 @@ def alerts(cut: Cut, ledger: Ledger, shut: Sequence[ShutItem] = ()) -> list[str]
         found.append(f"{len(cut.dead_letters) - _NAMED_MAX} more dead letters.")
     found += [
         f"SKU {item.sku!r} is shut since {item.shut_at:%Y-%m-%d %H:%M:%S} UTC:"
-        f" {item.shut_reason}. Nobody can reserve it until it is reopened."
+        f" {ended(item.shut_reason)} Nobody can reserve it until it is reopened."
         for item in shut
     ]
     if rejected:

@@ -28,6 +28,7 @@ from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.inspector import LaneInspector
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.effects import bring_in_line
+from flashsale.sentences import told
 
 AGAIN_SECONDS = 1.0
 
@@ -125,7 +126,7 @@ class DriftWatch:
 
     def _trouble(self, what: str, error: Exception) -> None:
         self.progress.failures += 1
-        self.on_trouble(f"{what}: {type(error).__name__}: {error}.")
+        self.on_trouble(f"{what}: {told(error)}")
 
 
 async def _look(pool: Pool, inspector: LaneInspector, sale: str) -> list[Drift]:

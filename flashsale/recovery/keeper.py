@@ -10,6 +10,7 @@ from functools import partial
 
 from flashsale.recovery.protocol import Recovered, Recovery
 from flashsale.recovery.watch import Fault, faults
+from flashsale.sentences import told
 
 LOOK_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 5.0
@@ -43,7 +44,7 @@ class RecoveryKeeper:
                 rest_seconds = LOOK_SECONDS
             except Exception as error:  # noqa: BLE001 - servers come back, and it is tried again
                 self.progress.failures += 1
-                self.on_trouble(f"Recovery waits: {type(error).__name__}: {error}.")
+                self.on_trouble(f"Recovery waits: {told(error)}")
                 rest_seconds = min(rest_seconds * 2, BACKOFF_SECONDS_MAX)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), rest_seconds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flashsale.sentences import ended
+
 _SENTENCES = {
     "missing": "This field is required.",
     "extra_forbidden": "There is no such field.",
@@ -33,4 +35,4 @@ def sentence(kind: str, message: str, context: Mapping[str, Any]) -> str:
     known = _SENTENCES.get(kind)
     if known is not None:
         return known.format_map(context)
-    return message if message.endswith(".") else f"{message}."
+    return ended(message)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from flashsale.domain.events import Entry
+from flashsale.sentences import told
 from flashsale.settlement.faults import backoff_seconds
 from flashsale.settlement.plan import Catalogue, UnknownItemError
 from flashsale.settlement.settler import RoomMayComeError, Settled, Settler
@@ -238,7 +239,7 @@ class LaneSettlement:
     def _explain(self, error: Exception) -> str:
         return (
             f"Settlement of sale {self.catalogue.sale}, lane {self.lane}, waits:"
-            f" {type(error).__name__}: {error}. Nothing is lost; it goes on by itself."
+            f" {told(error)} Nothing is lost; it goes on by itself."
         )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from flashsale.sentences import ended
 from flashsale.settlement.queries import Connection
 
 _FOLDER = Path(__file__).with_name("migrations")
@@ -112,5 +113,6 @@ async def _apply(connection: Connection, migration: Migration) -> None:
             )
     except asyncpg.PostgresError as error:
         raise MigrationError(
-            f"Migration {migration.name} failed and was taken back: {error}. Earlier ones are kept."
+            f"Migration {migration.name} failed and was taken back: {ended(str(error))}"
+            " Earlier ones are kept."
         ) from error

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from flashsale.sentences import told
 from flashsale.settlement import queries
 from flashsale.settlement.faults import backoff_seconds
 from flashsale.settlement.lane import BatchReport, Effects, LaneSettlement, Pace
@@ -79,7 +80,7 @@ class SettlementWorker:
                 try:
                     await self._watch(lanes, stop)
                 except Exception as error:  # noqa: BLE001 - lanes go on; only new ones wait
-                    self._trouble(f"Settlement cannot list sales: {type(error).__name__}: {error}.")
+                    self._trouble(f"Settlement cannot list sales: {told(error)}")
                     await _wait(stop, backoff_seconds(failures))
                     failures += 1
                 else:

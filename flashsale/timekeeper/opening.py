@@ -17,6 +17,7 @@ from flashsale.reservation.store import ReservationStore
 from flashsale.sales.effects import bring_in_line
 from flashsale.sales.queries import Pool
 from flashsale.sales.values import instant
+from flashsale.sentences import told
 from flashsale.timekeeper import queries
 
 LEAD = timedelta(seconds=30)
@@ -55,7 +56,7 @@ class OpeningGuard:
                     await self.look()
                 except Exception as error:  # noqa: BLE001 - servers come back; looked at again
                     self.failures += 1
-                    self.on_trouble(f"No opening was checked: {type(error).__name__}: {error}.")
+                    self.on_trouble(f"No opening was checked: {told(error)}")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
 

@@ -24,6 +24,7 @@ from flashsale.sales.queries import Pool
 from flashsale.sales.queries import Transaction as Session
 from flashsale.sales.supply import carry_out
 from flashsale.sales.values import SaleFacts, SupplyState, instant
+from flashsale.sentences import told
 from flashsale.timekeeper import queries
 from flashsale.timekeeper.queries import TendedSale
 from flashsale.timekeeper.tending import Tending
@@ -101,7 +102,7 @@ class Timekeeper:
                 async with self._pool.acquire() as session:
                     await self._keep_time(session, stop)
             except Exception as error:  # noqa: BLE001 - time goes on; the next session tries again
-                self._trouble(f"The timekeeper begins anew: {type(error).__name__}: {error}.")
+                self._trouble(f"The timekeeper begins anew: {told(error)}")
             finally:
                 self.progress.leading = False
             healthy = self.progress.passes > passes + 1
@@ -238,7 +239,7 @@ class Timekeeper:
         except LaneLostError:
             self.progress.lost_lanes += 1  # recovery's business, which finds it by itself
         except Exception as error:  # noqa: BLE001 - told, and tried again in a later pass
-            self._trouble(f"{name} is left for later: {type(error).__name__}: {error}.")
+            self._trouble(f"{name} is left for later: {told(error)}")
         return None
 
     def _trouble(self, line: str) -> None:

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from flashsale.sentences import told
 from flashsale.settlement.queries import Pool
 from flashsale.webhooks import queries
 from flashsale.webhooks.addresses import Lookup, system_lookup
@@ -84,7 +85,7 @@ class Deliveries:
                     rest_seconds = TICK_SECONDS
                 except Exception as error:  # noqa: BLE001 - told, and tried again
                     rest_seconds = min(rest_seconds * 2, BACKOFF_SECONDS_MAX)
-                    self._trouble(f"Deliveries wait: {type(error).__name__}: {error}.")
+                    self._trouble(f"Deliveries wait: {told(error)}")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest_seconds):
                         await stop.wait()
@@ -132,7 +133,7 @@ class Deliveries:
             del self._lanes[endpoint.id]
             self.progress.lanes = len(self._lanes)
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._trouble(f"{endpoint.id} is left for later: {type(error).__name__}: {error}.")
+                self._trouble(f"{endpoint.id} is left for later: {told(error)}")
 
         task.add_done_callback(ended)
 
