@@ -120,6 +120,8 @@ def settle(
     data_dir: DataDir = None,
 ) -> None:
     """Run one settlement process; several share the work."""
+    if name is not None and (not name.strip() or len(name) > 100 or not name.isprintable()):
+        raise typer.BadParameter("--name is empty, longer than 100 characters or not printable")
     settings = settings_for(data_dir)
     configure_logs()
     work = partial(wiring.settle, settings, name=name)

@@ -19,6 +19,7 @@ from flashsale.embedded.errors import EmbeddedError
 from flashsale.reconciliation.errors import ReconciliationError
 from flashsale.recovery.protocol import NotRecoverableError
 from flashsale.reservation.errors import StoreError
+from flashsale.sentences import ended
 from flashsale.settlement.migrate import MigrationError
 
 WRONG_USE = 2
@@ -40,6 +41,12 @@ COMMANDS: tuple[tuple[str | None, str, Callable[..., Any], str], ...] = (
     (None, "reopen", repairs.reopen, "flashsale reopen SALE SKU --because explained"),
     ("dead-letters", "list", repairs.letters_list, "flashsale dead-letters list --sale SALE"),
     ("dead-letters", "replay", repairs.letters_replay, "flashsale dead-letters replay"),
+    (
+        "dead-letters",
+        "dismiss",
+        repairs.letters_dismiss,
+        "flashsale dead-letters dismiss 1767000000000-0 --because rebuilt",
+    ),
     ("merchant", "create", administration.merchant_create, 'flashsale merchant create "My shop"'),
     ("merchant", "key", administration.merchant_key, "flashsale merchant key mer_abcdefghijkl"),
     ("token", "buyer", administration.token_buyer, "flashsale token buyer --sub alice"),
@@ -140,9 +147,9 @@ def _explain(error: Exception) -> str:
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "flashsale"
-        return f"{error.format_message().rstrip('.')}. See: {command} --help"
+        return f"{ended(error.format_message())} See: {command} --help"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
+        return ended(f"{error.filename}: {error.strerror}")
     if isinstance(error, _EXPECTED):
         return str(error) or type(error).__name__
     return (

@@ -10,6 +10,7 @@ import typer
 
 from flashsale import wiring
 from flashsale.cli.common import DataDir, run, settings_for
+from flashsale.settlement.letters import DeadLetter
 
 OfSale = Annotated[str | None, typer.Option("--sale", help="A sale's id; all of them without it.")]
 
@@ -26,10 +27,15 @@ def reopen(
 
     Refused while they still do: `flashsale recover` rebuilds Redis out of Postgres.
     """
+    reason = _reason(because)
+    run(wiring.reopen(settings_for(data_dir), sale, sku, reason), data_dir)
+    typer.echo(f"SKU {sku} of sale {sale} can be reserved again")
+
+
+def _reason(because: str) -> str:
     if not because.strip() or len(because) > 500 or not because.isprintable():
         raise typer.BadParameter("--because is empty, longer than 500 characters or not printable")
-    run(wiring.reopen(settings_for(data_dir), sale, sku, because.strip()), data_dir)
-    typer.echo(f"SKU {sku} of sale {sale} can be reserved again")
+    return because.strip()
 
 
 def letters_list(
@@ -44,7 +50,7 @@ def letters_list(
         typer.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
         return
     for letter in letters:
-        typer.echo(f"{letter.sale_id} lane {letter.lane} {letter.entry_id}: {letter.error}")
+        typer.echo(f"{_place(letter)}: {letter.error}")
     if not letters:
         typer.echo("there are no dead letters")
 
@@ -62,11 +68,35 @@ def letters_replay(
     """
     done = run(wiring.replay_dead_letters(settings_for(data_dir), sale, entry), data_dir)
     for each in done:
-        place = f"{each.letter.sale_id} lane {each.letter.lane} {each.letter.entry_id}"
+        place = _place(each.letter)
         if each.error is None:
             typer.echo(f"{place}: settled, {each.rows} orders, {each.rejected} without room")
         else:
             typer.echo(f"{place}: stays: {each.error}")
     if not done:
-        typer.echo("there is no such dead letter")
+        typer.echo("there are no dead letters")
     return int(any(each.error is not None for each in done))
+
+
+def letters_dismiss(
+    entry: Annotated[str, typer.Argument(help="An entry's id.")],
+    because: Annotated[
+        str, typer.Option(help="Why nobody will settle it; the merchant's log keeps it.")
+    ],
+    sale: OfSale = None,
+    data_dir: DataDir = None,
+) -> int:
+    """Remove one whose sale was rebuilt without it; exit 1: its units may be held still.
+
+    Its buyers are told that their reservations were lost; the audit log keeps the entry.
+    """
+    reason = _reason(because)
+    done = run(wiring.dismiss_dead_letters(settings_for(data_dir), sale, entry, reason), data_dir)
+    for letter, gone in done:
+        stays = f"stays: its units may be held; replay it, or `flashsale recover {letter.sale_id}`"
+        typer.echo(f"{_place(letter)}: {'dismissed' if gone else stays}")
+    return int(not all(gone for _, gone in done))
+
+
+def _place(letter: DeadLetter) -> str:
+    return f"{letter.sale_id} lane {letter.lane} {letter.entry_id}"

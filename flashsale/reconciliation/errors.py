@@ -5,6 +5,7 @@ ReconciliationError
 ├── NoCutError         the sale changed faster than both stores could be read
 ├── NoLedgerError      Postgres did not answer the doctor
 ├── NotShutError       no SKU of that name is shut
+├── NoLetterError      there is no dead letter of that entry
 ├── StillDriftingError what a SKU was shut for is still so
 └── NoStatementError   the provider's statement could not be read
 """
@@ -20,7 +21,7 @@ class UnknownSaleError(ReconciliationError):
     """There is no sale of that id."""
 
     def __init__(self, sale_id: str) -> None:
-        super().__init__(f"There is no sale {sale_id!r}. Nothing was audited.")
+        super().__init__(f"There is no sale {sale_id!r}.")
 
 
 class NoCutError(ReconciliationError):
@@ -42,6 +43,13 @@ class NotShutError(ReconciliationError):
 
     def __init__(self, sale_id: str, sku: str) -> None:
         super().__init__(f"Sale {sale_id} has no SKU {sku!r} that is shut. Nothing was changed.")
+
+
+class NoLetterError(ReconciliationError):
+    """There is no such dead letter, or not any more."""
+
+    def __init__(self, entry_id: str) -> None:
+        super().__init__(f"There is no dead letter {entry_id!r}. Nothing was changed.")
 
 
 class StillDriftingError(ReconciliationError):

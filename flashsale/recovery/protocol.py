@@ -157,7 +157,7 @@ class Recovery:
             lost = lost_entries(LaneHistory(record.accounted, known.survived[lane]))
             entries_lost += sum(high - low for low, high in lost)
             await queries.note_lost(session, sale, lane, lost, known.survived[lane])
-        if entries_lost:
+        if entries_lost or any(record.put_aside for record in records):
             await queries.may_have_lost(session, sale)
         live = [_live_units(orders) for orders in lanes]
         await queries.wish_again(session, sale)

@@ -43,11 +43,15 @@ class WatchedSale:
 
 
 class LaneRecord(NamedTuple):
-    """What Postgres remembers of a lane's stream; ranges are half-open."""
+    """What Postgres remembers of a lane's stream; ranges are half-open.
+
+    `put_aside`: whether some of what is accounted for is a dead letter.
+    """
 
     last_entry_id: str
     seen_seq: int
     accounted: tuple[tuple[int, int], ...]
+    put_aside: bool = False
 
 
 async def watched(pool: Pool, sales: Sequence[str] | None = None) -> list[WatchedSale]:
@@ -108,6 +112,7 @@ async def begin_after_loss(pool: Pool, sale: str, epoch: int, reason: str) -> No
 async def fence(session: Connection, sale: str, lanes: int, epoch: int) -> None:
     """Let nobody settle what was read before the lanes were drained."""
     await session.execute(_SQL["fence"], sale, lanes, epoch)
+    await session.execute(_SQL["forget_settled_letters"], sale)
 
 
 async def take_stock(session: Connection, sale: str) -> SaleFacts:
@@ -147,6 +152,7 @@ async def lane_records(session: Connection, sale: str, lanes: int) -> list[LaneR
                 row["last_entry_id"],
                 row["seen_seq"],
                 tuple((each.lower, each.upper) for each in ranges),
+                bool(row["dead"]),
             )
     return found
 
@@ -165,7 +171,7 @@ async def wish_again(session: Connection, sale: str) -> None:
 
 
 async def may_have_lost(session: Connection, sale: str) -> None:
-    """Remember that buyers may ask for orders that no disk has."""
+    """Remember that buyers may ask for orders that are in neither store."""
     await session.execute(_SQL["may_have_lost"], sale)
 
 

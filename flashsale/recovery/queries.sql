@@ -78,6 +78,11 @@ SELECT $1, lane, $3 FROM generate_series(0, $2::integer - 1) AS lane ORDER BY la
 ON CONFLICT (sale_id, lane) DO UPDATE
 SET drained_epoch = greatest(l.drained_epoch, EXCLUDED.drained_epoch);
 
+-- name: forget_settled_letters
+-- What was put aside and is settled after all, now that the stream was read from its beginning.
+DELETE FROM dead_letters AS d USING lanes AS l
+WHERE d.sale_id = $1 AND l.sale_id = d.sale_id AND l.lane = d.lane AND l.settled @> d.seq;
+
 -- name: orders
 -- Every order of a sale with the instant until which its payment may decide.
 SELECT o.id, o.state, o.version, o.item, o.quantity, o.buyer_id,

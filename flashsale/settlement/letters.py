@@ -1,4 +1,4 @@
-"""Dead letters: entries that could not be settled, listed, and settled again after a mending.
+"""Dead letters: entries that could not be settled, listed, settled again once mended, dismissed.
 
 A letter is settled as it would have been from its stream, and goes only once it is: whoever is
 killed in between settles it twice, which is settling it once (INV-6).
@@ -71,12 +71,29 @@ async def replay(pool: Pool, letter: DeadLetter, give_back: GiveBack) -> Replaye
     if settled.dead_letters:
         return Replayed(letter, settled.dead_letters[0].error)
     if settled.drained:
-        return Replayed(letter, "the sale was rebuilt without it: its units are on sale again")
+        return Replayed(
+            letter, "the sale was rebuilt without it, its units are on sale again: dismiss it"
+        )
     for event in settled.rejected:
         await _give_back(letter, event, give_back)
     where = (letter.sale_id, letter.lane, letter.entry_id)
     await pool.execute(SQL["remove_dead_letter"], *where)
     return Replayed(letter, None, settled.rows, len(settled.rejected))
+
+
+async def dismiss(pool: Pool, letter: DeadLetter, because: str) -> bool:
+    """Remove a letter for good, where its units are free; False: they may be held still.
+
+    They are free once the sale was rebuilt without it, or has no lanes any more. Its number counts
+    as lost then, its buyers are told that their reservations are, and the merchant's audit log has
+    what was removed and why.
+    """
+    try:
+        epoch = decode(letter.entry_id, letter.fields).epoch
+    except PoisonEntryError:
+        epoch = None
+    where = (letter.sale_id, letter.lane, letter.entry_id)
+    return await pool.fetchval(SQL["dismiss_dead_letter"], *where, epoch, because) is not None
 
 
 async def _give_back(letter: DeadLetter, event: OrderEvent, give_back: GiveBack) -> None:

@@ -145,3 +145,29 @@ ORDER BY sale_id, lane, seq, entry_id;
 -- name: remove_dead_letter
 -- It is settled.
 DELETE FROM dead_letters WHERE sale_id = $1 AND lane = $2 AND entry_id = $3;
+
+-- name: dismiss_dead_letter
+-- A letter whose sale was rebuilt since, or has no lanes any more, is of no use: nothing is held
+-- for it. $4 is the epoch it was decided in, null where nobody can read it. Its number is accounted
+-- for (INV-15). No row comes back where its units may still be held.
+WITH gone AS (
+    DELETE FROM dead_letters AS d USING sales AS s
+    WHERE d.sale_id = $1 AND d.lane = $2 AND d.entry_id = $3 AND s.id = d.sale_id
+        AND (s.retired_at IS NOT NULL OR (
+            NOT EXISTS (SELECT FROM recoveries AS r WHERE r.sale_id = s.id AND r.step <> 'opened')
+            AND (
+                EXISTS (SELECT FROM lanes AS l
+                    WHERE l.sale_id = s.id AND l.lane = d.lane AND l.drained_epoch > $4::integer)
+                OR EXISTS (SELECT FROM recoveries AS r
+                    WHERE r.sale_id = s.id AND r.started_at > d.created_at)
+            )))
+    RETURNING s.id, s.merchant_id, d.lane, d.seq, d.entry_id, d.error, d.fields
+), counted AS (
+    UPDATE lanes AS l SET lost = l.lost + int8multirange(int8range(gone.seq, gone.seq + 1))
+    FROM gone WHERE l.sale_id = gone.id AND l.lane = gone.lane AND gone.seq > 0
+), told AS (
+    UPDATE sales AS s SET may_have_lost = true FROM gone WHERE s.id = gone.id
+)
+SELECT append_to_audit_log(merchant_id, 'operator', 'dismiss_dead_letter', entry_id, id,
+    jsonb_build_object('lane', lane, 'because', $5::text, 'error', error, 'fields', fields))
+FROM gone;

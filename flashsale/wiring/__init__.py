@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from flashsale.wiring.dispatch_process import dispatch
 from flashsale.wiring.recovery import recover
-from flashsale.wiring.repairs import list_dead_letters, reopen, replay_dead_letters
+from flashsale.wiring.repairs import (
+    dismiss_dead_letters,
+    list_dead_letters,
+    reopen,
+    replay_dead_letters,
+)
 from flashsale.wiring.running import now_utc
 from flashsale.wiring.sandbox_process import sandbox
 from flashsale.wiring.settlement_process import settle
@@ -12,6 +17,7 @@ from flashsale.wiring.timekeeper_process import timekeeper
 from flashsale.wiring.web_process import web
 
 __all__ = [
+    "dismiss_dead_letters",
     "dispatch",
     "list_dead_letters",
     "now_utc",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from flashsale.clients import lane_inspector, postgres_pool, reservation_store
 from flashsale.config import Settings
 from flashsale.domain.events import EventKind
+from flashsale.reconciliation.errors import NoLetterError, UnknownSaleError
 from flashsale.reconciliation.watch import reopen as reopen_item
 from flashsale.sales.queries import find_sale
-from flashsale.settlement.letters import DeadLetter, Replayed, dead_letters, replay
+from flashsale.settlement.letters import DeadLetter, Replayed, dead_letters, dismiss, replay
+from flashsale.settlement.queries import Pool
 from flashsale.settlement.settler import SERVER_SETTINGS
 
 
@@ -24,7 +26,7 @@ async def reopen(settings: Settings, sale: str, sku: str, because: str) -> None:
 async def list_dead_letters(settings: Settings, sale: str | None) -> list[DeadLetter]:
     """Every dead letter, or those of a sale."""
     async with postgres_pool(settings, 1) as pool:
-        return await dead_letters(pool, sale)
+        return await _letters(pool, sale, None)
 
 
 async def replay_dead_letters(
@@ -42,5 +44,24 @@ async def replay_dead_letters(
                 kind = EventKind.REJECTED
                 await store.release(sale_id, lane, facts.epoch, order, buyer, kind)
 
-        letters = await dead_letters(pool, sale, entry_id)
+        letters = await _letters(pool, sale, entry_id)
         return [await replay(pool, letter, give_back) for letter in letters]
+
+
+async def dismiss_dead_letters(
+    settings: Settings, sale: str | None, entry_id: str, because: str
+) -> list[tuple[DeadLetter, bool]]:
+    """Remove letters for good where their units are free: each, and whether it is gone."""
+    async with postgres_pool(settings, 1) as pool:
+        letters = await _letters(pool, sale, entry_id)
+        return [(letter, await dismiss(pool, letter, because)) for letter in letters]
+
+
+async def _letters(pool: Pool, sale: str | None, entry_id: str | None) -> list[DeadLetter]:
+    """Letters by name. Raises UnknownSaleError, and NoLetterError where `entry_id` names none."""
+    if sale is not None and await find_sale(pool, sale) is None:
+        raise UnknownSaleError(sale)
+    found = await dead_letters(pool, sale, entry_id)
+    if entry_id is not None and not found:
+        raise NoLetterError(entry_id)
+    return found

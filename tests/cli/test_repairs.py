@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
+from flashsale.auditlog.queries import page
 from flashsale.reconciliation import queries
+from flashsale.sales.queries import find_sale
+from flashsale.settlement.letters import dead_letters
 from tests.reconciliation.scene import Scene, open_scene
 from tests.settlement.test_letters import NEW_ITEM
 
@@ -90,5 +93,47 @@ async def test_dead_letters_are_listed_and_settled(desk: Desk):
     assert (settled.code, settled.said) == (0, "")
     assert "settled, 1 orders, 0 without room" in settled.printed
     again = await operator("dead-letters", "replay")
-    assert (again.code, again.printed) == (0, "there is no such dead letter\n")
+    assert (again.code, again.printed) == (0, "there are no dead letters\n")
     assert await scene.broken() == set()
+
+
+async def test_a_dead_letter_goes_for_good_only_once_its_units_are_free(desk: Desk):
+    scene, operator = desk
+    await scene.store.add_item(scene.sale.id, 0, 1, 2, 5)
+    await scene.reserve("ada", 2, at=2)
+    await scene.settle()
+    (letter,) = await dead_letters(scene.pool)
+    call = ("dead-letters", "dismiss", letter.entry_id, "--because", "nobody added that SKU")
+    held = await operator(*call)
+    assert (held.code, held.said) == (1, "")
+    assert "stays: its units may be held" in held.printed
+    assert await dead_letters(scene.pool) == [letter]
+
+    assert (await operator("recover", scene.sale.id)).code == 0
+    gone = await operator(*call)
+
+    assert (gone.code, gone.said) == (0, "")
+    assert "dismissed" in gone.printed
+    assert await dead_letters(scene.pool) == []
+    assert await scene.broken() == set()
+    sale = await find_sale(scene.pool, scene.sale.id)
+    assert sale is not None
+    assert sale.may_have_lost, "who asks for such an order is told that it was lost"
+    (entry, *_) = await page(scene.pool, scene.merchant, scene.sale.id, None, 10)
+    assert (entry.actor, entry.action, entry.subject) == (
+        "operator",
+        "dismiss_dead_letter",
+        letter.entry_id,
+    )
+    assert "nobody added that SKU" in entry.entry
+    assert "ada" in entry.entry
+
+
+@pytest.mark.parametrize("what", ["replay", "dismiss"])
+async def test_an_entry_that_is_no_dead_letter_is_wrong_use(desk: Desk, what: str):
+    because = ["--because", "a typo"] if what == "dismiss" else []
+    named = await desk.operator("dead-letters", what, "1-1", *because)
+    assert (named.code, named.printed) == (2, "")
+    assert named.said == "flashsale: There is no dead letter '1-1'. Nothing was changed.\n"
+    elsewhere = await desk.operator("dead-letters", what, "1-1", *because, "--sale", "nowhere")
+    assert (elsewhere.code, elsewhere.said) == (2, "flashsale: There is no sale 'nowhere'.\n")
