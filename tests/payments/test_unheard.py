@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -11,8 +12,9 @@ import pytest
 from flashsale.domain.orders import OrderState
 from flashsale.payments.provider import ProviderEvent
 from flashsale.payments.recalling import Recalling
-from flashsale.payments.values import TakenAs
-from tests.payments.till import KEY, PRICE, Till
+from flashsale.payments.values import PaymentState, TakenAs
+from flashsale.shipped import shipped
+from tests.payments.till import KEY, PATIENCE_SECONDS, PRICE, Till
 
 DAY_MS = 86_400_000
 
@@ -145,3 +147,30 @@ async def test_money_of_a_wrong_amount_is_put_aside_and_asked_about_ever_more_ra
         row = await till.pool.fetchrow("SELECT * FROM outbox WHERE subject = $1", payment.id)
         assert (row["kind"], row["last_error"][:15]) == ("void_payment", "ProviderRefused")
     await till.pool.execute("DELETE FROM outbox WHERE subject = $1", payment.id)
+
+
+async def test_late_money_that_nobody_heard_of_is_booked_when_somebody_says_so(till: Till):
+    """As docs/recovery.md has it: the audit names what a closed payment has brought after all."""
+    guide = (shipped("lua").parent / "docs" / "recovery.md").read_text()
+    [wished] = [line for line in guide.splitlines() if "'recall_payment'" in line]
+    sale, buyer = await till.shop.scheduled(), till.buyer()
+    order = await till.order(sale, buyer)
+    till.parts.clock.ahead = -timedelta(hours=1)  # for the sandbox its time is over, then
+    payment = await till.begin(buyer, order)
+    async with silence(till):
+        await till.parts.cancelling.cancel(buyer, order)
+        await work(till)
+        assert (await till.payment(payment.id)).state is PaymentState.VOID
+        await press(till, payment.checkout_url, "late")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await movements(till, payment.id):
+                await asyncio.sleep(0.02)
+        await work(till)
+        assert await ledger(till, payment.id) == []
+        await till.pool.execute(wished.replace("'PAYMENT'", f"'{payment.id}'"))
+        await work(till)
+        assert await till.refunds(order) == [("late", PRICE, "sent")]
+    for event in await movements(till, payment.id):
+        await till.parts.intake.take("sandbox", event)
+    await till.calm()
+    await till.audit(sale)
