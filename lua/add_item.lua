@@ -1,10 +1,10 @@
 #!lua
---- Purpose: puts another SKU on a sale that is armed.
+--- Purpose: puts another SKU on a sale that is armed, or over: it may have been recorded before.
 --- Touches: INV-1 INV-3
 --- KEYS: 1 meta hash; 2 stock hash; 3 events stream
 --- ARGV: 1 epoch integer; 2 item integer: the next number; 3 capacity integer units
 --- Returns: MISSING_LANE | FOREIGN_EPOCH | BAD_ARGUMENT | ALREADY (it is there) |
----   ILLEGAL (the sale is over, or a number would be left out) | DONE
+---   ILLEGAL (a number would be left out) | DONE
 --- Emits: one entry with an item line
 --- Cost: one read, three writes
 --- @include "clock"
@@ -15,7 +15,7 @@
 local meta, stock, events = unpack(KEYS)
 local epoch, item, capacity = ARGV[1], integer(ARGV[2], 0, 99), integer(ARGV[3], 0, 1e9)
 
-local lane = redis.call('HMGET', meta, 'epoch', 'state', 'items')
+local lane = redis.call('HMGET', meta, 'epoch', 'items')
 local refusal = guard(lane[1], epoch)
 if refusal then
   return {refusal}
@@ -23,10 +23,10 @@ end
 if not item or not capacity then
   return {'BAD_ARGUMENT'}
 end
-if item < tonumber(lane[3]) then
+if item < tonumber(lane[2]) then
   return {'ALREADY'}
 end
-if item > tonumber(lane[3]) or lane[2] == 'closed' or lane[2] == 'cancelled' then
+if item > tonumber(lane[2]) then
   return {'ILLEGAL'}
 end
 local number, units = decimal(item), decimal(capacity)

@@ -35,7 +35,8 @@ async def enact(pool: Pool, store: ReservationStore, sale: SaleFacts) -> int:
         snapshot = await store.snapshot(sale.id, lane)
         if snapshot.epoch != sale.epoch:
             raise LaneLostError(Status.FOREIGN_EPOCH.value)
-        if sale.state in RUNNING_STATES and len(snapshot.stock) < len(sale.items):
+        # Also where the sale has ended since: what Postgres counts, every lane has to know.
+        if len(snapshot.stock) < len(sale.items):
             await _add_items(pool, store, sale, lane, len(snapshot.stock))
             snapshot = await store.snapshot(sale.id, lane)
             changed += 1

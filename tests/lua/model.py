@@ -241,7 +241,7 @@ class LaneModel(Holdings):
             return [Status.BAD_ARGUMENT]
         if item < len(self.stock):
             return [Status.ALREADY]
-        if item > len(self.stock) or self.state in {"closed", "cancelled"}:
+        if item > len(self.stock):
             return [Status.ILLEGAL]
         self.stock.append(Stock(capacity, capacity))
         self._append(SaleEvent(EventKind.ITEM_ADDED, f"{item} {capacity}"))

@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 
 from flashsale.domain.outcomes import Status
+from flashsale.reconciliation.audit import audit
 from flashsale.reservation.errors import LaneLostError
+from flashsale.reservation.inspector import LaneInspector
 from flashsale.sales import queries
 from flashsale.sales.effects import bring_in_line
 from flashsale.sales.errors import EffectPendingError, IllegalTransitionError, ValidationFailedError
@@ -107,6 +109,18 @@ async def test_a_crash_between_the_stores_is_finished(shop: Shop):
     await shop.store.add_item(sale.id, 0, sale.epoch, 1, 2)  # the crash came after the first lane
     await bring_in_line(shop.pool, shop.store, sale.id)
     assert [(await shop.stock(sale, lane, 1)).capacity for lane in range(2)] == [2, 2]
+
+
+@pytest.mark.parametrize("state", ["closed", "cancelled"])
+async def test_a_crash_before_the_end_of_the_sale_is_finished_after_it(shop: Shop, state: str):
+    """Nobody can buy it any more, but both stores count what there is of it."""
+    sale = await known_to_postgres(shop, await shop.scheduled(lanes=2), supply=4)
+    await shop.store.add_item(sale.id, 0, sale.epoch, 1, 2)  # the crash came after the first lane
+    await shop.pool.execute("UPDATE sales SET state = $2 WHERE id = $1", sale.id, state)
+    await bring_in_line(shop.pool, shop.store, sale.id)
+    assert [(await shop.stock(sale, lane, 1)).capacity for lane in range(2)] == [2, 2]
+    (report,) = await audit(shop.pool, LaneInspector(shop.redis), sale.id)
+    assert report.broken == ()
 
 
 async def test_supply_waits_for_its_item_and_is_counted_once(shop: Shop):
