@@ -17,6 +17,10 @@ from tests.model.world import World
 BUYERS = ["ann", "bob", "cat"]
 KEYS = ["k1", "k2", "k3"]
 ITEMS = 2
+INTERRUPTED = [
+    *("begin", "cancel", "change", "work", "sweep", "wave", "cut", "item"),
+    *("pause", "resume", "close", "cancel_sale"),
+]
 _ANY = st.integers(0, 11)
 _WISH = st.tuples(
     st.sampled_from(BUYERS),
@@ -45,10 +49,24 @@ class SaleMachine(RuleBasedStateMachine):
         kind=st.sampled_from(["launch", "preorder"]),
         capacity=st.lists(st.integers(1, 4), min_size=ITEMS, max_size=ITEMS),
         limit=st.integers(2, 4),
+        lanes=st.sampled_from([1, 1, 2]),
+        on_default=st.sampled_from(["forfeit", "refund"]),
+        saved_pays=st.booleans(),
     )
-    def schedule(self, kind: str, capacity: list[int], limit: int) -> None:
+    def schedule(
+        self,
+        kind: str,
+        capacity: list[int],
+        limit: int,
+        lanes: int = 1,
+        on_default: str = "forfeit",
+        *,
+        saved_pays: bool = False,
+    ) -> None:
         limit = min(limit, *capacity)
-        stage = self.loop.run_until_complete(Stage.open(self.world, kind, capacity, limit))
+        opening = Stage.open(self.world, kind, capacity, limit, lanes, on_default)
+        stage = self.loop.run_until_complete(opening)
+        self.loop.run_until_complete(self.world.switch(saved_pays=saved_pays))
         self.doings = Troubles(stage, met=self.met)
         self._run(self.doings.expire(1))
 
@@ -61,7 +79,15 @@ class SaleMachine(RuleBasedStateMachine):
         """What most buyers do, as far as the checkout."""
         self._run(self.doings.reserve([wish]))
         self._run(self.doings.settle_all())
-        self._run(self.doings.begin(len(self.doings.shadow.orders) - 1))
+        self._run(self.doings.begin_of(*wish[:2]))
+
+    @rule(wish=_WISH)
+    def reserve_and_buy(self, wish: tuple[str, str, int, int]) -> None:
+        """What those do who do not dither."""
+        self.reserve_and_pay(wish)
+        self._run(self.doings.press(-1, "pay"))
+        self.hear_and_work()
+        self._run(self.doings.settle_all())
 
     @rule(number=_ANY)
     def cancel(self, number: int) -> None:
@@ -88,7 +114,7 @@ class SaleMachine(RuleBasedStateMachine):
     def work(self) -> None:
         self._run(self.doings.work())
 
-    @rule(number=_ANY, at=st.integers(0, ITEMS - 1))
+    @rule(number=_ANY, at=st.integers(0, ITEMS))
     def change_item(self, number: int, at: int) -> None:
         self._run(self.doings.change_item(number, at))
 
@@ -100,9 +126,43 @@ class SaleMachine(RuleBasedStateMachine):
     def command(self, action: str) -> None:
         self._run(self.doings.command(action))
 
-    @rule(at=st.integers(0, ITEMS - 1), quantity=st.sampled_from([-2, -1, 1, 2]))
+    @rule(at=st.integers(0, ITEMS), quantity=st.sampled_from([-2, -1, 1, 2]))
     def supply(self, at: int, quantity: int) -> None:
         self._run(self.doings.supply(at, quantity))
+
+    @rule(supply=st.integers(0, 2))
+    def add_item(self, supply: int) -> None:
+        self._run(self.doings.add_item(supply))
+
+    @rule(
+        what=st.sampled_from(INTERRUPTED),
+        number=_ANY,
+        calls=st.integers(0, 3),
+        answered=st.booleans(),
+    )
+    def interrupt(self, what: str, number: int, calls: int, answered: bool) -> None:
+        """Something is begun, and Redis is out of reach in the middle of it."""
+        doings = self.doings
+        doing = {
+            "begin": lambda: doings.begin(number),
+            "cancel": lambda: doings.cancel(number),
+            "change": lambda: doings.change_item(number, number % ITEMS),
+            "work": doings.work,
+            "sweep": doings.sweep,
+            "wave": lambda: doings.supply(number % ITEMS, 2),
+            "cut": lambda: doings.supply(number % ITEMS, -2),
+            "item": lambda: doings.add_item(1),
+        }.get(what, lambda: doings.command(what.removesuffix("_sale")))
+        self._run(doings.interrupted(doing(), calls, answered=answered))
+
+    @rule(at=st.sampled_from([0, 0, 1]), quantity=st.integers(1, 2))
+    def lot(self, at: int, quantity: int) -> None:
+        self._run(self.doings.lot(at, quantity))
+
+    @rule(hours=st.sampled_from([0, 1, 2]))
+    def collect(self, hours: int) -> None:
+        self._run(self.doings.collect(hours))
+        self._run(self.doings.work())
 
     @rule(seconds=st.sampled_from([250, 700, 1000]))
     def advance(self, seconds: int) -> None:
@@ -136,9 +196,12 @@ class SaleMachine(RuleBasedStateMachine):
     def keep_disk(self) -> None:
         self._run(self.doings.keep_disk())
 
-    @rule(how=st.sampled_from(["alive", "older", "older", "wiped"]))
-    def lose(self, how: str) -> None:
-        self._run(self.doings.lose(how))
+    @rule(
+        how=st.sampled_from(["alive", "older", "older", "lane", "wiped"]),
+        calls=st.sampled_from([None, None, 1, 3, 5, 7]),
+    )
+    def lose(self, how: str, calls: int | None = None) -> None:
+        self._run(self.doings.lose(how, calls))
 
     @rule()
     def retire(self) -> None:

@@ -79,7 +79,7 @@ class Happened:
 
 @dataclass
 class Shadow:
-    """One sale with one lane. `orders` is the truth, `ledger` what is settled of it."""
+    """One lane of a sale. `orders` is the truth, `ledger` what is settled of it."""
 
     kind: str
     capacity: list[int]
@@ -253,6 +253,11 @@ class Shadow:
             if self.available(int(item)) + int(quantity) < 0:
                 raise ImpossibleError(f"{change} takes units that buyers have")
             self.capacity[int(item)] += int(quantity)
+        elif kind == "item":
+            item, units = map(int, detail.split(" "))
+            if item != len(self.capacity):  # of a sale that is over, too: it was recorded before
+                raise ImpossibleError(f"{change} leaves a number out")
+            self.capacity.append(units)
         elif kind in {"pause", "resume", "close"}:
             if over:
                 raise ImpossibleError(f"{change} of a sale that is {self.state}")

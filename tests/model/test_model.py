@@ -16,15 +16,16 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.machine import SaleMachine
-from tests.model.world import open_world, scripts_in
+from tests.model.reach import scripts_in
+from tests.model.world import open_world
 
-EXAMPLES = int(os.environ.get("FLASHSALE_MODEL_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("FLASHSALE_MODEL_EXAMPLES", "12"))
 DEEP = "FLASHSALE_MODEL_EXAMPLES" in os.environ
 SHRINK = os.environ.get("FLASHSALE_MODEL_SHRINK", str(int(DEEP))) == "1"
 STEPS = int(os.environ.get("FLASHSALE_MODEL_STEPS", "30"))
 
 #: What no run is so short as not to come across.
-MET = {"RESERVED", "SOLD_OUT", "paying", "recovered"}
+MET = {"RESERVED", "SOLD_OUT", "paying", "recovered", "interrupted"}
 
 
 @contextlib.contextmanager

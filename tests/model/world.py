@@ -1,14 +1,12 @@
 """The real thing under the model: scripts in Redis, settlement, payments, a provider, recovery.
 
-Nothing in it runs by itself: a rule says who does what next. Redis' TIME cannot be set, so the
-scripts are loaded from a copy whose clock adds what a key beside the lane's says.
+Nothing in it runs by itself: a rule says who does what next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -31,11 +29,12 @@ from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
 from flashsale.payments.provider import MoneyKind, ProviderEvent
 from flashsale.payments.providers.sandbox import SandboxProvider
+from flashsale.preorders.balances import CHARGE
 from flashsale.preorders.changes import CHANGE_ITEM, ItemChanges
+from flashsale.preorders.clock import PreorderClock
+from flashsale.preorders.service import PreorderService
 from flashsale.reservation.keys import lane_keys
-from flashsale.reservation.links import Links
 from flashsale.reservation.rebuilding import LaneRebuilder
-from flashsale.reservation.scripts import ScriptRunner, load_scripts
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.queries import find_sale
 from flashsale.sales.service import SaleService
@@ -43,7 +42,7 @@ from flashsale.sandbox.app import serving
 from flashsale.settlement.lane import Pace
 from flashsale.settlement.ledger import Ledger
 from flashsale.settlement.worker import SettlementWorker
-from flashsale.shipped import shipped
+from tests.model.reach import LANES_MAX, Store
 from tests.payments.parts import Clock, Parts
 from tests.sales.shop import now
 
@@ -51,37 +50,10 @@ _KEY = "sandbox-test-key-0123456789abcdef"
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
 _ORDER_SECRET = b"s" * 32
 PATIENCE_SECONDS = 30  # of a run that would otherwise hang; nothing is judged by it
-_CLOCK = """\
---- Redis' own clock, put forward by a test.
-local function clock()
-  local time = redis.call('TIME')
-  local ahead = tonumber(redis.call('GET', KEYS[1] .. ':ahead_ms') or 0)
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + ahead
-end
-"""
-
-
-def scripts_in(folder: Path, *faults: tuple[str, str, str]) -> Mapping[str, Any]:
-    """The scripts with a clock that can be put forward; a fault is (file, what is there, instead).
-
-    Loaded as the engine loads its own.
-    """
-    shutil.copytree(shipped("lua"), folder)
-    (folder / "includes" / "clock.lua").write_text(_CLOCK)
-    for name, there, instead in faults:
-        source = (folder / name).read_text()
-        assert there in source, f"{name} has changed: plant the fault anew"
-        (folder / name).write_text(source.replace(there, instead))
-    return load_scripts(folder)
-
-
-class _Store(ReservationStore):
-    """The store by the clock that the scripts go by."""
-
-    clock: Clock
-
-    async def now_ms(self) -> int:
-        return await super().now_ms() + int(self.clock.ahead.total_seconds() * 1000)
+#: Payments that the provider was asked for without their buyer.
+_CHARGED = """SELECT id FROM payments
+    WHERE sale_id = $1 AND automatic AND provider_ref IS NOT NULL"""
+_SENT = "SELECT id FROM refunds WHERE starts_with(id, $1) AND state = 'sent'"
 
 
 @dataclass
@@ -100,11 +72,11 @@ class Mail:
         self.came.set()
         return web.Response()
 
-    async def until(self, kind: MoneyKind, name: str) -> None:
-        """Until the provider has told this of a payment, or of a refund."""
+    async def until(self, name: str, *kinds: MoneyKind) -> None:
+        """Until the provider has told one of these of a payment, or of a refund."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not any(
-                event.kind is kind and name in {event.payment_id, event.refund_id}
+                event.kind in kinds and name in {event.payment_id, event.refund_id}
                 for _, _, event in self.letters.values()
             ):
                 self.came.clear()
@@ -117,7 +89,7 @@ class World:
 
     pool: asyncpg.Pool
     redis: Redis
-    store: ReservationStore
+    store: Store
     service: SaleService
     parts: Parts
     board: Board
@@ -127,7 +99,10 @@ class World:
     rebuilder: LaneRebuilder
     browser: aiohttp.ClientSession
     mail: Mail
+    provider_url: str
     merchant: str
+    preorders: PreorderService
+    preorder_clock: PreorderClock
 
     def buyer(self, name: str) -> Buyer:
         return Buyer(self.merchant, name)
@@ -139,15 +114,24 @@ class World:
     async def set_clock(self, sale: str, seconds: int) -> None:
         """Put all clocks forward, from when the example began."""
         self.parts.clock.ahead = timedelta(seconds=seconds)
-        await self.redis.set(lane_keys(sale, 0).meta + ":ahead_ms", seconds * 1000)
+        for lane in range(LANES_MAX):
+            await self.redis.set(lane_keys(sale, lane).meta + ":ahead_ms", seconds * 1000)
 
     async def begin(self) -> None:
         """Forget what an example that failed has left undone."""
+        self.store.way.calls_left = None
         self.parts.clock.ahead = timedelta()
         self.mail.letters.clear()
         await self.redis.flushdb()
         await self.pool.execute("DELETE FROM outbox")
         await self.pool.execute("UPDATE sales SET retired_at = now() WHERE retired_at IS NULL")
+
+    async def switch(self, *, saved_pays: bool) -> None:
+        """Whether the provider captures a charge without the buyer, or declines every one."""
+        url, head = f"{self.provider_url}/v1/switches", {"Authorization": f"Bearer {_KEY}"}
+        change = {"decline": 0.0 if saved_pays else 1.0}
+        async with self.browser.put(url, json=change, headers=head) as answer:
+            assert answer.status == 200, await answer.text()
 
     async def press(self, url: str, payment: str, action: str) -> bool:
         """A button of the provider's page; whether it could be pressed."""
@@ -156,7 +140,7 @@ class World:
                 return False
             assert answer.status == 303, await answer.text()
         kind = MoneyKind.CAPTURED if action == "pay" else MoneyKind.DECLINED
-        await self.mail.until(kind, payment)
+        await self.mail.until(payment, kind)
         return True
 
     async def hear(self, letter: str) -> None:
@@ -165,13 +149,15 @@ class World:
         event = self.parts.provider.verify(headers, body, time.time())
         await self.parts.intake.take("sandbox", event)
 
-    async def work(self) -> int:
+    async def work(self, sale: str) -> int:
         """Carry out all that was wished, once; how much that was."""
         await self.pool.execute("UPDATE outbox SET due_at = now()")
         await self.pool.execute("UPDATE item_changes SET leased_until = NULL")
         done = await self.parts.outbox.tick()
-        for refund in await self.pool.fetch("SELECT id FROM refunds WHERE state = 'sent'"):
-            await self.mail.until(MoneyKind.REFUNDED, refund["id"])
+        for refund in await self.pool.fetch(_SENT, sale):
+            await self.mail.until(refund["id"], MoneyKind.REFUNDED)
+        for charge in await self.pool.fetch(_CHARGED, sale):
+            await self.mail.until(charge["id"], MoneyKind.CAPTURED, MoneyKind.DECLINED)
         return done
 
     async def money(self, order: str) -> int:
@@ -212,7 +198,8 @@ async def open_world(
         )
         stack.push_async_callback(provider.close)
         mail.provider = provider
-        yield await _world(stack, pool, redis, scripts, provider, browser, mail)
+        url = f"http://{host}:{port}"
+        yield await _world(stack, pool, redis, scripts, provider, browser, mail, url)
 
 
 @contextlib.asynccontextmanager
@@ -234,20 +221,23 @@ async def _world(
     provider: SandboxProvider,
     browser: aiohttp.ClientSession,
     mail: Mail,
+    provider_url: str,
 ) -> World:
     clock = Clock()
-    store = _Store(redis, scripts)
+    store = Store(redis, scripts)
     store.clock = clock
     stack.push_async_callback(store.close)
-    links = Links(redis)
-    stack.push_async_callback(links.close)
     board = Board(partial(find_sale, pool), store, batch_max=16, waiting_max=64)
     stack.push_async_callback(board.stop)
     desk = OrderDesk(board, store, Ledger(pool), _ORDER_SECRET)
     parts = Parts(pool, store, provider, clock, desk)
     stack.push_async_callback(parts.stop)
     changes = ItemChanges(pool, store)
-    parts.handlers[CHANGE_ITEM] = changes.enact
+
+    async def charge_balance(order_id: str) -> None:
+        await parts.charges.charge_balance(order_id)
+
+    parts.handlers |= {CHANGE_ITEM: changes.enact, CHARGE: charge_balance}
     return World(
         pool=pool,
         redis=redis,
@@ -258,9 +248,12 @@ async def _world(
         changes=changes,
         worker=_worker(pool, redis, store, "whole"),
         nurse=_worker(pool, redis, store, "recovery"),
-        rebuilder=LaneRebuilder(ScriptRunner(links, scripts)),
+        rebuilder=LaneRebuilder(store.way),
         browser=browser,
         mail=mail,
+        provider_url=provider_url,
+        preorders=PreorderService(pool, clock),
+        preorder_clock=PreorderClock(pool, parts.refunds),
         merchant=(await create_merchant(pool, "Mi", now=now())).merchant_id,
     )
 
