@@ -18,8 +18,10 @@ from typing import Any
 
 from tests.chaos import (
     checker_answers,
+    checker_log,
     checker_money,
     checker_orders,
+    checker_sales,
     checker_stock,
     checker_stream,
 )
@@ -41,6 +43,12 @@ RULES: tuple[Callable[[Run], Iterator[Broken]], ...] = (
     checker_money.paid_once,
     checker_money.booked,
     checker_money.added_up,
+    checker_sales.shut,
+    checker_sales.told,
+    checker_sales.agreed,
+    checker_sales.supplied,
+    checker_log.chained,
+    checker_log.logged,
 )
 #: What must have happened somewhere, or the runs together have proved nothing.
 MUST_HAPPEN = ("reclaims", "expiries", "late_payments", "dead_letters", "recoveries")

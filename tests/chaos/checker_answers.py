@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.chaos.checker_orders import histories
-from tests.chaos.checker_run import Broken, Op, Run, to_ms
+from tests.chaos.checker_run import SALE_ID_LENGTH, Broken, Op, Run, to_ms
 from tests.chaos.checker_stock import ENDED
 
 #: Answers that promise a row in Postgres; `reserved` promises a record in Redis.
@@ -120,10 +120,11 @@ def _surely_live(run: Run) -> Iterator[tuple[int, int, Op]]:
 
     From the first "yes" until it can have ended: a cancellation was asked for, or its time was up.
     """
-    orders, sale = run.orders, str(run.facts.get("sale") or "")
+    orders, sales = run.orders, set(run.facts.get("sales") or ())
     for order, ops in histories(run).items():
         won = [op for op in ops if op.op == "reserve" and op.ok]
-        if not won or not order.startswith(sale) or (run.lossy and order not in orders):
+        known = order[:SALE_ID_LENGTH] in sales
+        if not won or not known or (run.lossy and order not in orders):
             continue
         first = min(won, key=lambda op: op.returned)
         asked = min((op.invoked for op in ops if op.op in {"cancel", "refund"}), default=None)
@@ -156,16 +157,19 @@ def _peaks(changes: Iterable[tuple[int, int]]) -> int:
 def evident(run: Run) -> Iterator[Broken]:
     """INV-2 and INV-7 from outside: what clients surely held at one time was there to be held."""
     by_sku: dict[Any, list[tuple[int, int]]] = defaultdict(list)
-    by_buyer: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    by_buyer: dict[Any, list[tuple[int, int]]] = defaultdict(list)
     for begins, ends, op in _surely_live(run):
-        quantity = int(op.args["quantity"])
-        for changes in (by_sku[op.args["sku"]], by_buyer[op.buyer]):
+        assert op.order is not None
+        quantity, sale = int(op.args["quantity"]), op.order[:SALE_ID_LENGTH]
+        for changes in (by_sku[sale, op.args["sku"]], by_buyer[sale, op.buyer]):
             changes += [(begins, quantity), (ends, -quantity)]
-    supply: Counter[Any] = Counter(run.facts.get("units") or {})
+    supply: Counter[Any] = Counter()
+    for sale in run.facts.get("sales") or ():
+        supply.update({(sale, sku): units for sku, units in run.facts["units"].items()})
     for op in run.ops:
         # A cut takes effect when nobody outside can tell; what it took is left in.
         if op.op == "supply" and op.ok is not False and op.args.get("quantity", 0) > 0:
-            supply[op.args["sku"]] += op.args["quantity"]
+            supply[op.args["sale"], op.args["sku"]] += op.args["quantity"]
     for sku, changes in by_sku.items():
         if sku in supply and (peak := _peaks(changes)) > supply[sku]:
             yield Broken("INV-2", f"{peak} units were held of {supply[sku]}", sku)

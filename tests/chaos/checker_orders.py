@@ -38,7 +38,9 @@ _STEPS: tuple[tuple[str | None, str, str], ...] = (
     ("ship", "paid", "fulfilled"),
 )
 #: Refusals of a reservation that come only where its key has no order.
-ABSENT_CODES = frozenset({"sold_out", "limit_reached", "not_open", "sale_over", "unknown_sku"})
+ABSENT_CODES = frozenset(
+    {"sold_out", "limit_reached", "not_open", "sale_over", "paused", "unknown_sku"}
+)
 _GONE_CODES = frozenset({"unknown_order", "reservation_lost"})
 _CAUSES = frozenset({"pay", "checkout", "cancel", "refund", "ship"})
 _STATES_MAX = 200_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -72,7 +73,7 @@ class Story:
         line |= {"invoked": BEGUN + at_ms, "returned": BEGUN + at_ms + 10, "ok": True}
         line |= {"key": None, "order": None, "args": {}, "status": 200, "code": None, "body": {}}
         if op == "reserve":
-            line["args"] = {"sku": "phone", "quantity": more.pop("quantity", 1)}
+            line["args"] = {"sku": "phone", "quantity": more.pop("quantity", 1), "sale": SALE}
         self.history.append(line | more)
         return self.history[-1]
 
@@ -114,8 +115,13 @@ class Story:
         stores = {"holds": holds, "deadlines": {}, "buyers": buyers, "stream": stream}
         self.redis = [{"sale": SALE, "lane": 0, "meta": meta, "stock": counters} | stores]
         self.postgres = self._postgres(sum(buyers.values()))
-        self.facts = {"sale": SALE, "units": {"phone": CAPACITY}, "buyer_limit": LIMIT}
-        self.facts |= {"started_ms": BEGUN, "ended_ms": BEGUN + 60_000, "schedule": []}
+        self.facts = {"sales": [SALE], "units": {"phone": CAPACITY}, "buyer_limit": LIMIT}
+        self.facts |= {
+            "merchant": "acme",
+            "started_ms": BEGUN,
+            "ended_ms": BEGUN + 60_000,
+            "schedule": [],
+        }
         return self
 
     def _postgres(self, live: int) -> dict[str, list[dict[str, Any]]]:
@@ -140,13 +146,33 @@ class Story:
         empty: dict[str, list[dict[str, Any]]] = {
             name: [] for name in ("dead_letters", "refunds", "recoveries")
         }
+        empty |= self._log()
         return empty | {
             "orders": orders,
             "payments": list(payments.values()),
             "ledger_entries": ledger,
             "sale_items": [item],
+            "sales": [{"id": SALE, "state": "open"}],
+            "supplies": [],
             "lanes": [lane],
         }
+
+    def _log(self) -> dict[str, list[dict[str, Any]]]:
+        """An audit log in which one supply after the other was asked for."""
+        rows: list[dict[str, Any]] = []
+        last = "0" * 64
+        for number, supply in enumerate(("sup_first", "sup_second", "sup_third"), start=1):
+            told = {
+                "merchant_id": "acme",
+                "seq": number,
+                "previous": last,
+                "detail": {"id": supply},
+            }
+            entry = json.dumps(told)
+            last = hashlib.sha256(entry.encode()).hexdigest()
+            rows.append({"merchant_id": "acme", "seq": number, "entry": entry, "hash": last})
+        head = {"merchant_id": "acme", "seq": len(rows), "hash": last}
+        return {"audit_log": rows, "audit_heads": [head]}
 
     def run(self, folder: Path) -> Run:
         """Written down and read again."""

@@ -90,8 +90,10 @@ class _Walk:
         whole = self.before is not None and self.before.seq + 1 == entry.seq and not rebuilt
         yield from self._in_line(entry, rebuilt=rebuilt)
         if not whole and self.before is not None and not rebuilt:
-            # What happened in between is settled and gone: a record may have moved on since.
+            # What happened in between is settled and gone: a record may have moved on since, and a
+            # sale that was paused may have been resumed.
             self.records.clear()
+            self.state = None
         if rebuilt:
             # What Postgres had not settled is gone, and versions are given anew.
             self.records.clear()

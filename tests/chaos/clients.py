@@ -11,24 +11,28 @@ from typing import Any
 
 from flashsale.access.tokens import fast_issuer
 from tests.chaos.history import Answer, History
+from tests.chaos.kept import now_ms
+from tests.chaos.launch import SKUS, announce
 from tests.chaos.world import World
 
-SKUS = ("phone", "watch")
-PRICES = {"phone": 199_900, "watch": 49_900}
 #: Clocks are moved back by up to a minute: a token must be good then, too.
 _ISSUED_BEFORE_SECONDS = 300
 _TRIES_MAX = 6
+#: A sale that was paused must go on again, or the run proves little.
+_PATIENT_TRIES_MAX = 60
 _STEADY = frozenset({"paid", "fulfilled", "refunded", "cancelled", "expired", "rejected"})
 
 
 @dataclass(slots=True)
 class Shop:
-    """A sale and who may call about it."""
+    """A sale and who may call about it; where it is closed, another one takes its place."""
 
     world: World
     history: History
-    sale: str
+    units: int
     limit: int
+    hold_seconds: int
+    sales: list[str] = field(default_factory=list)
     tokens: Any = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -38,6 +42,16 @@ class Shop:
         self.tokens = fast_issuer(
             merchant.buyer_key, now=time.time() - _ISSUED_BEFORE_SECONDS, ttl_seconds=7200
         )
+
+    @property
+    def sale(self) -> str:
+        """The sale that goes on."""
+        return self.sales[-1]
+
+    async def open(self) -> None:
+        """Announce a sale like those before; buyers go there from then on."""
+        terms = (self.units, self.limit, self.hold_seconds)
+        self.sales.append(await announce(self.history, self.owner, *terms))
 
     def buyer(self, name: str) -> dict[str, str]:
         """What a buyer's calls carry."""
@@ -86,42 +100,43 @@ class Client:
             **more,
         )
 
-    async def _reserve(self, buyer: str, key: str, sku: str, quantity: int) -> Answer:
+    async def _reserve(self, buyer: str, sale: str, key: str, sku: str, quantity: int) -> Answer:
         body = {"sku": sku, "quantity": quantity}
-        path = f"/v1/sales/{self.shop.sale}/orders"
-        return await self._call("reserve", "POST", path, buyer, key=key, json=body, args=body)
+        path = f"/v1/sales/{sale}/orders"
+        args = {**body, "sale": sale}
+        return await self._call("reserve", "POST", path, buyer, key=key, json=body, args=args)
 
-    async def _surely(self, buyer: str, key: str, sku: str, quantity: int) -> Answer:
+    async def _surely(self, buyer: str, sale: str, key: str, sku: str, quantity: int) -> Answer:
         """Ask with one key until an answer comes, as every client should."""
         for attempt in range(_TRIES_MAX):
-            answer = await self._reserve(buyer, key, sku, quantity)
-            if answer.ok is not None or self.shop.stopping.is_set():
+            answer = await self._reserve(buyer, sale, key, sku, quantity)
+            unsold = answer.ok is None or answer.code == "paused"
+            if not unsold or self.shop.stopping.is_set():
                 break
             await self.shop.pause(0.1 * (attempt + 1))
         return answer
 
     async def _journey(self, buyer: str) -> None:
         dice = self.random.random()
-        sku = self.random.choice(SKUS)
+        sale, sku = self.shop.sale, self.random.choice(SKUS)
         quantity = self.random.choice((1, 1, 2))
         key = f"{buyer}-{next(self._keys)}"
         if dice < 0.08:  # two at once with one key
             answer, _ = await asyncio.gather(
-                self._reserve(buyer, key, sku, quantity), self._reserve(buyer, key, sku, quantity)
+                *(self._reserve(buyer, sale, key, sku, quantity) for _ in range(2))
             )
         elif dice < 0.16:  # two at once with a key each: together above the limit
             answer, _ = await asyncio.gather(
-                self._reserve(buyer, key, sku, self.shop.limit),
-                self._reserve(buyer, key + "-b", sku, self.shop.limit),
+                *(self._reserve(buyer, sale, key + end, sku, self.shop.limit) for end in ("", "-b"))
             )
         else:
-            answer = await self._surely(buyer, key, sku, quantity)
+            answer = await self._surely(buyer, sale, key, sku, quantity)
         if not answer.ok:
             return
         order = answer.body["id"]
         if self.random.random() < 0.1:  # again, also with another body
-            await self._reserve(buyer, key, sku, quantity)
-            await self._reserve(buyer, key, sku, quantity + 1)
+            await self._reserve(buyer, sale, key, sku, quantity)
+            await self._reserve(buyer, sale, key, sku, quantity + 1)
         await self._read(buyer, order)
         await self._decide(buyer, order)
 
@@ -195,7 +210,7 @@ class Client:
 
 @dataclass(slots=True)
 class Merchant:
-    """Edits the stock of the running sale, and looks at it."""
+    """Edits the running sale, and looks at it."""
 
     shop: Shop
     random: Random
@@ -208,17 +223,34 @@ class Merchant:
                 return
             await self._look()
             if number % 3 == 0:
-                await self.supply(f"supply-{number}", self.random.choice((4, 8, 12, -3, -6)))
+                await self.supply(self.random.choice((4, 8, 12, -3, -6)))
 
-    async def supply(self, key: str, quantity: int) -> Answer:
-        """Add or take back units, with one key until an answer comes."""
+    async def supply(self, quantity: int, at: str | None = None) -> Answer:
+        """Add or take back units, now or at an instant, with one key until an answer comes."""
         body = {"sku": self.random.choice(SKUS), "quantity": quantity, "reason": "chaos"}
-        for _ in range(_TRIES_MAX):
-            path = f"/v1/merchant/sales/{self.shop.sale}/supply"
-            answer = await self._call("supply", "POST", path, key=key, json=body, args=body)
+        body |= {} if at is None else {"at": at}
+        key = f"supply-{now_ms()}-{self.random.random()}"
+        return await self._surely("supply", self.shop.sale, key=key, json=body, args=body)
+
+    async def act(self, action: str, sale: str) -> Answer:
+        """Pause, resume or close a sale, until an answer comes."""
+        return await self._surely(action, sale, tries_max=_PATIENT_TRIES_MAX)
+
+    async def follow_up(self) -> None:
+        """Announce the sale that takes the place of one that was closed."""
+        await self.shop.open()
+
+    async def _surely(
+        self, op: str, sale: str, *, tries_max: int = _TRIES_MAX, **more: Any
+    ) -> Answer:
+        args = {**more.pop("args", {}), "sale": sale}
+        path = f"/v1/merchant/sales/{sale}/{op}"
+        answer = Answer(None, None, {})
+        for _ in range(tries_max):
+            answer = await self._call(op, "POST", path, args=args, **more)
             if answer.ok is not None:
                 break
-            await self.shop.pause(0.3)
+            await asyncio.sleep(0.3)
         return answer
 
     async def _look(self) -> None:

@@ -21,7 +21,7 @@ from tests.chaos.world import World
 
 _TABLES = (
     *("sales", "sale_items", "orders", "lanes", "dead_letters", "supplies", "recoveries"),
-    *("payments", "refunds", "ledger_entries", "outbox"),
+    *("payments", "refunds", "ledger_entries", "outbox", "audit_log", "audit_heads"),
 )
 _STATEMENT_LINES = 500
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from tests.chaos import faults_provider, faults_servers, faults_wires
+from tests.chaos import faults_merchant, faults_provider, faults_servers, faults_wires
 from tests.chaos.process import POINTS
 from tests.chaos.world import World
 
@@ -143,7 +143,11 @@ def _switches(random: Random, _: float) -> Arguments:
     return {"switches": drawn, "ms": 4000}
 
 
-_S, _W, _P = faults_servers, faults_wires, faults_provider
+def _wave(random: Random, scale: float) -> Arguments:
+    return {"quantity": 10, "in_ms": int(random.randint(1000, 6000) * scale)}
+
+
+_S, _W, _P, _M = faults_servers, faults_wires, faults_provider, faults_merchant
 FAULTS: dict[str, Kind] = {
     "kill_web": Kind(kill, _processes("web-1", "web-2"), 3),
     "kill_settle": Kind(kill, _processes("settle-1", "settle-2"), 3),
@@ -171,5 +175,8 @@ FAULTS: dict[str, Kind] = {
     "callbacks": Kind(_P.callbacks, _switches, 3),
     "poison_entry": Kind(_S.poison_entry, _nothing),
     "script_flush": Kind(_S.script_flush, _nothing),
-    "edit_stock": Kind(_P.edit_stock, lambda random, _: {"quantity": random.choice((10, -4))}),
+    "edit_stock": Kind(_M.edit_stock, lambda random, _: {"quantity": random.choice((10, -4))}),
+    "plan_wave": Kind(_M.plan_wave, _wave),
+    "pause_sale": Kind(_M.pause_sale, _for(500, 2500), 3),
+    "close_sale": Kind(_M.close_sale, _nothing, 1, once=True),
 }

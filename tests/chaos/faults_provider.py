@@ -1,4 +1,4 @@
-"""Faults of others: a provider whose callbacks misbehave, a merchant who edits in the middle."""
+"""Faults of the provider: callbacks that misbehave, and how to ask it for anything at all."""
 
 from __future__ import annotations
 
@@ -35,9 +35,3 @@ async def callbacks(world: World, args: dict[str, Any]) -> str:
     finally:
         await ask_provider(world, "PUT", "/v1/switches", STEADY)
     return ""
-
-
-async def edit_stock(world: World, args: dict[str, Any]) -> str:
-    """The merchant adds or takes back units, through the API as everybody."""
-    assert world.edit_stock is not None
-    return await world.edit_stock(args["quantity"])

@@ -110,8 +110,10 @@ class History:
             body = json.loads(text)
         except ValueError:
             body = {}
-        ok = None if status >= 500 else status < 400
-        return Answer(ok, status, body if isinstance(body, dict) else {}), replayed
+        body = body if isinstance(body, dict) else {}
+        # A sale that is paused says so with a 503 as well, and that is no doubt but a refusal.
+        unknown = status >= 500 and body.get("code") != "paused"
+        return Answer(None if unknown else status < 400, status, body), replayed
 
 
 def opened(folder: Path) -> TextIO:

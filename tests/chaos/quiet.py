@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
 from redis.exceptions import RedisError
 
-from tests.chaos.clients import SKUS, Shop
+from tests.chaos.clients import Shop
 from tests.chaos.faults_provider import STEADY, ask_provider
 from tests.chaos.faults_servers import plain_redis
 from tests.chaos.kept import now_ms
+from tests.chaos.launch import SKUS
 from tests.chaos.world import World
 
 #: R of INV-18, on machines that do other work besides.
@@ -32,6 +34,8 @@ SELECT (SELECT count(*) FROM outbox WHERE kind <> 'remind') AS outbox,
     (SELECT count(*) FROM recoveries WHERE step <> 'opened') AS recoveries,
     (SELECT count(*) FROM supplies WHERE state = 'pending' AND at <= now()) AS supplies
 """
+
+_STATES = "SELECT id, state FROM sales WHERE armed_at IS NOT NULL AND retired_at IS NULL"
 
 
 async def heal(world: World) -> str:
@@ -91,9 +95,10 @@ async def _missing(world: World) -> dict[str, Any]:
         connection = await asyncpg.connect(world.postgres_dsn, timeout=5)
         try:
             missing |= dict(await connection.fetchrow(_WAITING) or {})
+            states = await connection.fetch(_STATES)
         finally:
             await connection.close()
-        missing |= await _missing_in_redis(world)
+        missing |= await _missing_in_redis(world, {row["id"]: row["state"] for row in states})
         # Money that still comes, and callbacks that nobody took, change both stores once more.
         missing |= await ask_provider(world, "GET", "/v1/pending")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, RedisError, TimeoutError) as e:
@@ -101,13 +106,17 @@ async def _missing(world: World) -> dict[str, Any]:
     return {name: value for name, value in missing.items() if value}
 
 
-async def _missing_in_redis(world: World) -> dict[str, Any]:
-    missing: dict[str, Any] = {"overdue": 0, "pending": 0, "lag": 0}
+async def _missing_in_redis(world: World, states: Mapping[str, str]) -> dict[str, Any]:
+    missing: dict[str, Any] = {"overdue": 0, "pending": 0, "lag": 0, "states": 0}
     async with plain_redis(world) as redis:
         seconds, micros = await redis.time()
         overdue = seconds * 1000 + micros // 1000 - _OVERDUE_MS
         async for key in redis.scan_iter(match="fs:*:deadlines"):
             missing["overdue"] += await redis.zcount(key, "-inf", overdue)
+        for sale, state in states.items():
+            # What a merchant was not answered, the timekeeper tells the lane in its next round.
+            wanted = {"paused": "paused", "closed": "closed"}.get(state, "open")
+            missing["states"] += await redis.hget(f"fs:{{{sale}.0}}:meta", "state") != wanted
         async for key in redis.scan_iter(match="fs:*:events"):
             for group in await redis.xinfo_groups(key):
                 missing["pending"] += group["pending"]

@@ -9,16 +9,17 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
 
 from tests.chaos import dump, quiet
-from tests.chaos.clients import PRICES, SKUS, Merchant, Shop, live_all
+from tests.chaos.clients import Merchant, Shop, live_all
 from tests.chaos.history import History, opened
 from tests.chaos.kept import now_ms
+from tests.chaos.launch import OPENS_IN_SECONDS, PRICES, SKUS
 from tests.chaos.schedule import Planned, carry_out, moves_clocks
 from tests.chaos.world import ROOT, World, world
 
@@ -27,7 +28,7 @@ UNITS = 250
 LIMIT = 2
 HOLD_SECONDS = 3
 CLIENTS = 50
-_OPENS_IN_SECONDS = 1.0
+_ANNOUNCED_SECONDS_MAX = 60
 _PROBE_UNITS = 1_000_000
 
 
@@ -55,22 +56,16 @@ async def run(plan: Plan, folder: Path) -> dict[str, Any]:
     ):
         with opened(folder) as file:
             history = History(session, place.base_url, file)
-            shop = await _announce(place, history, plan.units, LIMIT, HOLD_SECONDS)
-            probe = await _announce(place, history, _PROBE_UNITS, LIMIT, 60)
+            shop = await _open_shop(place, history, plan.units, HOLD_SECONDS)
+            probe = await _open_shop(place, history, _PROBE_UNITS, 60)
             about = await _live(plan, place, shop, probe, folder)
         await _write(folder, place, about, history)
     return about
 
 
 async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path) -> dict[str, Any]:
-    await asyncio.sleep(_OPENS_IN_SECONDS)
-    merchant = Merchant(shop, _random(plan))
-
-    async def edit(quantity: int) -> str:
-        answer = await merchant.supply(f"edit-{now_ms()}", quantity)
-        return f"{answer.status} {answer.code or ''}".strip()
-
-    place.edit_stock = edit
+    await asyncio.sleep(OPENS_IN_SECONDS)
+    place.seller = Merchant(shop, Random(f"{plan.seed}/edits"))
     tail = asyncio.create_task(dump.Tail(place, folder / "entries.jsonl").run())
     started = now_ms()
     crowd = asyncio.create_task(live_all(shop, plan.clients, plan.seed))
@@ -105,7 +100,7 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
         "buyer_limit": LIMIT,
         "hold_seconds": HOLD_SECONDS,
         "merchant": merchant_id,
-        "sale": shop.sale,
+        "sales": shop.sales,
         "probe_sale": probe.sale,
         "started_ms": started,
         "healed_ms": healed,
@@ -119,43 +114,10 @@ async def _live(plan: Plan, place: World, shop: Shop, probe: Shop, folder: Path)
     }
 
 
-def _random(plan: Plan) -> Any:
-    from random import Random
-
-    return Random(f"{plan.seed}/edits")
-
-
-async def _announce(
-    place: World, history: History, units: int, limit: int, hold_seconds: int
-) -> Shop:
-    """A sale that opens in a moment."""
-    starts_at = datetime.now(UTC) + timedelta(seconds=_OPENS_IN_SECONDS)
-    body = {
-        "name": "Chaos",
-        "kind": "launch",
-        "starts_at": starts_at.isoformat(timespec="milliseconds"),
-        "ends_at": (starts_at + timedelta(hours=2)).isoformat(timespec="milliseconds"),
-        "items": [
-            {
-                "sku": sku,
-                "name": sku,
-                "price": {"amount": PRICES[sku], "currency": "CNY"},
-                "supply": units,
-            }
-            for sku in SKUS
-        ],
-        "per_buyer_limit": limit,
-        "hold_seconds": hold_seconds,
-        "published_supply": True,
-    }
-    shop = Shop(place, history, "", limit)
-    for path in ("/v1/merchant/sales", "/v1/merchant/sales/{}/schedule"):
-        async with history.session.post(
-            place.base_url + path.format(shop.sale), headers=shop.owner, json=body
-        ) as response:
-            answer = await response.json(content_type=None)
-            assert response.ok, answer
-        shop.sale, body = answer["id"], {}
+async def _open_shop(place: World, history: History, units: int, hold_seconds: int) -> Shop:
+    shop = Shop(place, history, units, LIMIT, hold_seconds)
+    async with asyncio.timeout(_ANNOUNCED_SECONDS_MAX):
+        await shop.open()
     return shop
 
 

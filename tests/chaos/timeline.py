@@ -64,7 +64,7 @@ def timeline(run: Run, verdict: dict[str, Any] | None = None) -> Timeline:
     outcomes: dict[int, Counter[str]] = defaultdict(Counter)
     for op in run.ops:
         outcomes[(op.returned - started) // 1000][outcome_of(op.ok, op.status)] += 1
-    refused = sorted(op.returned - started for op in run.ops if op.status == 503)
+    refused = sorted(op.returned - started for op in run.ops if op.status == 503 and op.ok is None)
     return Timeline(
         f"seed {run.facts.get('seed', '?')}",
         ended - started,

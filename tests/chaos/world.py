@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -81,8 +82,8 @@ class World:
     kept: dict[str, Kept] = field(default_factory=dict)
     #: What started and ended when.
     lives: list[dict[str, object]] = field(default_factory=list)
-    #: How a fault reaches the merchant; the run sets it.
-    edit_stock: Callable[[int], Awaitable[str]] | None = None
+    #: Whom a fault of the merchant's acts through; the run sets it.
+    seller: Any = None
     _guards: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.planted import patches
+from tests.chaos.planted import patches, patches_merchant
 from tests.chaos.planted.values import LATE_MONEY, Bug, Fault
 
 _SETTLERS = ("settle-1", "settle-2")
@@ -112,5 +112,20 @@ FUNCTIONS = (
         seconds=8,
         faults=(Fault(3000, "black_hole", {"server": "redis", "ms": 2600}),),
         patches=(patches.answer_without_asking,),
+    ),
+    Bug(
+        "pause_later",
+        "a merchant is answered before the lanes have heard of a pause",
+        frozenset({"INV-13"}),
+        faults=(Fault(1500, "pause_sale", {"ms": 2000}),),
+        patches=(patches_merchant.pause_later,),
+    ),
+    Bug(
+        "supply_early",
+        "a wave comes seconds before its time",
+        frozenset({"INV-13"}),
+        seconds=8,
+        faults=(Fault(1000, "plan_wave", {"quantity": 10, "in_ms": 4000}),),
+        patches=(patches_merchant.supply_early,),
     ),
 )

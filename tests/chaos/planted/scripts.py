@@ -82,6 +82,13 @@ SCRIPTS = (
         ),
     ),
     Bug(
+        "sell_while_paused",
+        "a lane that is paused goes on selling",
+        frozenset({"INV-13"}),
+        faults=(Fault(1500, "pause_sale", {"ms": 2000}),),
+        edits=(Edit("window.lua", "if state == 'paused' then", "  if false then"),),
+    ),
+    Bug(
         "expire_paying",
         "a checkout does not keep the hold from running out",
         frozenset({"INV-5"}),
