@@ -7,12 +7,21 @@ made once: a head for each status and the body behind it.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
 from aiohttp import HttpVersion11, web
+
+#: An answer: status, header lines, body.
+Parts = tuple[int, str, bytes]
+
+
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Header fields as the lines that `wire` takes."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 @lru_cache(maxsize=1)

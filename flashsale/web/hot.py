@@ -23,7 +23,7 @@ from flashsale.orders.values import Placed, Refusal
 from flashsale.web.api.public import public_sale
 from flashsale.web.auth import Access
 from flashsale.web.errors import PROBLEM_MEDIA_TYPE, Problem, refuse
-from flashsale.web.fast import fast
+from flashsale.web.fast import Parts, fast, header_lines
 from flashsale.web.headers import COMMON_HEADERS
 from flashsale.web.inputs import order_request
 from flashsale.web.metrics import Metrics
@@ -52,17 +52,8 @@ def hot_route(method: str, path: str) -> tuple[str, str] | None:
     return None
 
 
-def header_lines(headers: dict[str, str]) -> str:
-    """Header fields as the lines that `fast` takes."""
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-
-
 _ORDER_FIELDS = header_lines({**COMMON_HEADERS, "Content-Type": "application/json"})
 _REPLAYED_FIELDS = _ORDER_FIELDS + "Idempotency-Replayed: true\r\n"
-
-
-#: An answer: status, header lines, body.
-Parts = tuple[int, str, bytes]
 
 
 @lru_cache(maxsize=1024)
