@@ -63,6 +63,10 @@ class Metrics:
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
+    def timed(self, route: str, seconds: float) -> None:
+        """Add the time of an answer that is counted elsewhere."""
+        self._seconds.labels(route).observe(seconds)
+
     def refused(self, code: str, count: int = 1) -> None:
         """Add refusals of one code."""
         self._refusals.labels(code).inc(count)

@@ -15,38 +15,37 @@ from multidict import MultiMapping
 
 from flashsale.access.tokens import Buyer
 from flashsale.orders.board import Listing
-from flashsale.orders.service import Begun, OrderDesk
+from flashsale.orders.service import Begun
 from flashsale.reservation.errors import LaneLostError, StoreBusyError
-from flashsale.web.auth import Access
 from flashsale.web.body import BODY_MAX_BYTES, OrderBody, parse_order_body
 from flashsale.web.connection import Reply
+from flashsale.web.deps import WebDeps
 from flashsale.web.errors import Problem, ProblemError
 from flashsale.web.fast import wire
 from flashsale.web.hot import ORDER_ROUTE, HotRoutes, hot_route
 from flashsale.web.idempotency import idempotency_key
 from flashsale.web.limiting import Pass
-
-#: Headers that ask for more than the quick way does.
-_UNUSUAL = ("Content-Encoding", "Expect")
+from flashsale.web.quick_money import QuickMoney, is_usual
 
 
 class QuickRoutes:
     """A `connection.Quick`; counts its answers where `hot` does."""
 
-    def __init__(self, access: Access, desk: OrderDesk, hot: HotRoutes) -> None:
-        self._access = access
-        self._desk = desk
+    def __init__(self, deps: WebDeps, hot: HotRoutes) -> None:
+        self._access = deps.access
+        self._desk = deps.desk
         self._hot = hot
-        self._throttle = access.throttle
+        self._money = QuickMoney(deps, hot)
+        self._throttle = deps.access.throttle
         self._retries: set[asyncio.Task[None]] = set()
 
     def __call__(self, message: RawRequestMessage, body: bytes, reply: Reply, peer: Any) -> bool:
         """Take an order or a read of a sale, if all it needs is at hand."""
         found = hot_route(message.method, message.path)
-        if found is None or any(name in message.headers for name in _UNUSUAL):
-            return False
+        if found is None:
+            return self._money(message, body, reply, peer)
         route, sale = found
-        listing = self._desk.board.peek(sale)
+        listing = self._desk.board.peek(sale) if is_usual(message.headers) else None
         if listing is None:
             return False
         way, throttle = Pass(time.monotonic()), self._throttle

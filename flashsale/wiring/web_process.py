@@ -121,7 +121,7 @@ async def web(
                 limits=Limits(**settings.web.model_dump(exclude={"host", "port", "hsts_seconds"})),
                 reuse_port=share_port,
                 front=hot.front,
-                quick=QuickRoutes(deps.access, deps.desk, hot),
+                quick=QuickRoutes(deps, hot),
             ) as address,
         ):
             quiet_collector()

@@ -35,7 +35,7 @@ async def another_process(house: House, *, quick: bool) -> AsyncIterator[House]:
     hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
     ways = {
         "front": hot.front,
-        "quick": QuickRoutes(deps.access, deps.desk, hot) if quick else None,
+        "quick": QuickRoutes(deps, hot) if quick else None,
     }
     app = build_app(deps)
     watching = asyncio.create_task(board.watch(every_ms=50))

@@ -225,7 +225,7 @@ async def open_house(
         await deps.access.keyring.refresh()
         hot = HotRoutes(deps.access, deps.desk, deps.faults.problem_of)
         front = None if way == "routed" else hot.front
-        quick = QuickRoutes(deps.access, deps.desk, hot) if way == "quick" else None
+        quick = QuickRoutes(deps, hot) if way == "quick" else None
         worker = SettlementWorker(shop.pool, shop.redis, "tests", give_back=_nothing, trim=_nothing)
         async with (
             serving(app := build_app(deps), host="127.0.0.1", port=0, front=front, quick=quick) as (

@@ -55,7 +55,7 @@ async def limited(request, house: House) -> Limited:
             host="127.0.0.1",
             port=0,
             front=None if way == "routed" else hot.front,
-            quick=QuickRoutes(access, deps.desk, hot) if way == "quick" else None,
+            quick=QuickRoutes(deps, hot) if way == "quick" else None,
         ) as (host, port):
             yield dataclasses.replace(house, url=f"http://{host}:{port}", deps=deps, app=app)
         await pot.stop()

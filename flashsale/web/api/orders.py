@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from flashsale.access.tokens import Buyer
 from flashsale.domain.orders import OrderState
 from flashsale.domain.sales import SaleKind
 from flashsale.orders.values import OrderView, Refusal
@@ -47,22 +48,21 @@ async def read_order(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     view = await deps.desk.read(request[BUYER], request.match_info["order"])
     if view is None:
-        raise await absent(request, request.match_info["order"])
+        raise await absent(deps, request[BUYER], request.match_info["order"])
     return json_response(await _detail(deps, view))
 
 
-async def absent(request: web.Request, order_id: str) -> ProblemError:
+async def absent(deps: WebDeps, buyer: Buyer, order_id: str) -> ProblemError:
     """The refusal of an order that is nowhere; raises what keeps us from being sure of that."""
-    deps = request.app[DEPS]
-    told = await deps.desk.absent(request[BUYER], order_id)
+    told = await deps.desk.absent(buyer, order_id)
     return ProblemError(render.refusal(told, deps.now_ms()))
 
 
-async def refused(request: web.Request, order_id: str, refusal: Refusal) -> ProblemError:
+async def refused(deps: WebDeps, buyer: Buyer, order_id: str, refusal: Refusal) -> ProblemError:
     """A refusal that concerns an order of the caller's."""
     if refusal.code == "unknown_order":
-        return await absent(request, order_id)
-    return ProblemError(render.refusal(refusal, request.app[DEPS].now_ms()))
+        return await absent(deps, buyer, order_id)
+    return ProblemError(render.refusal(refusal, deps.now_ms()))
 
 
 async def _detail(deps: WebDeps, view: OrderView) -> dict[str, Any]:
@@ -92,5 +92,5 @@ async def cancel_order(request: web.Request) -> web.Response:
     order_id = request.match_info["order"]
     answer = await deps.money.cancelling.cancel(request[BUYER], order_id)
     if isinstance(answer, Refusal):
-        raise await refused(request, order_id, answer)
+        raise await refused(deps, request[BUYER], order_id, answer)
     return json_response(render.order(answer))

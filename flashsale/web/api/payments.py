@@ -13,7 +13,7 @@ from flashsale.payments.values import Begun
 from flashsale.web import render_money
 from flashsale.web.api.orders import absent, refused
 from flashsale.web.auth import BUYER
-from flashsale.web.deps import DEPS
+from flashsale.web.deps import DEPS, WebDeps
 from flashsale.web.inputs import order_in_path
 from flashsale.web.render import json_response
 
@@ -23,16 +23,21 @@ RESTS_SECONDS = (0.02, 0.04, 0.08, 0.16, 0.3, 0.4)
 
 async def begin_payment(request: web.Request) -> web.Response:
     """Begin to pay what is due of an order; a retry meets the same payment until it is over."""
-    deps, order_id = request.app[DEPS], order_in_path(request)
-    await deps.money.pace.turn()
-    answer = await _begin(deps.money.desk, request[BUYER], order_id)
-    if isinstance(answer, Refusal):
-        raise await refused(request, order_id, answer)
+    begun = await begin(request.app[DEPS], request[BUYER], order_in_path(request))
     return json_response(
-        render_money.payment(answer.payment),
+        render_money.payment(begun.payment),
         status=201,
-        headers={"Idempotency-Replayed": "true"} if answer.replayed else {},
+        headers={"Idempotency-Replayed": "true"} if begun.replayed else {},
     )
+
+
+async def begin(deps: WebDeps, buyer: Buyer, order_id: str) -> Begun:
+    """The payment that a buyer begins of an order, when its turn has come; ProblemError."""
+    await deps.money.pace.turn()
+    answer = await _begin(deps.money.desk, buyer, order_id)
+    if isinstance(answer, Refusal):
+        raise await refused(deps, buyer, order_id, answer)
+    return answer
 
 
 async def _begin(desk: PaymentDesk, buyer: Buyer, order_id: str) -> Begun | Refusal:
@@ -46,9 +51,9 @@ async def _begin(desk: PaymentDesk, buyer: Buyer, order_id: str) -> Begun | Refu
 
 async def list_payments(request: web.Request) -> web.Response:
     """All payments of one of my orders, oldest first."""
-    desk, order_id = request.app[DEPS].money.desk, order_in_path(request)
-    payments = await desk.list(request[BUYER], order_id)
+    deps, order_id = request.app[DEPS], order_in_path(request)
+    payments = await deps.money.desk.list(request[BUYER], order_id)
     if payments is None:
-        raise await absent(request, order_id)
+        raise await absent(deps, request[BUYER], order_id)
     items = [render_money.payment(each) for each in payments]
     return json_response({"items": items, "next_cursor": None})

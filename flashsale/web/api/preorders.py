@@ -64,10 +64,10 @@ async def change_item(request: web.Request) -> web.Response:
     form = await read_model(request, ItemChangeForm)
     refusal = await deps.preorders.changes.change(request[BUYER], order_id, form.sku)
     if refusal is not None:
-        raise await refused(request, order_id, refusal)
+        raise await refused(deps, request[BUYER], order_id, refusal)
     view = await deps.desk.read(request[BUYER], order_id)
     if view is None:
-        raise await absent(request, order_id)
+        raise await absent(deps, request[BUYER], order_id)
     return json_response(render.order(view))
 
 

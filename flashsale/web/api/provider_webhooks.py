@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
+from multidict import MultiMapping
 
 from flashsale.payments.provider import CallbackError, ProviderEvent, SignatureError, StampError
 from flashsale.payments.values import TakenAs
@@ -21,17 +24,25 @@ async def take_callback(request: web.Request) -> web.Response:
     if name not in deps.money.providers:
         raise refuse("unknown_provider")
     body = await read_bytes(request, CALLBACK_MAX_BYTES)
-    taken = await deps.money.intake.take(name, _verified(deps, name, request, body))
+    status, answer = await take(deps, name, request.headers, body)
+    return json_response(answer, status=status)
+
+
+async def take(
+    deps: WebDeps, name: str, headers: MultiMapping[str], body: bytes
+) -> tuple[int, Mapping[str, str]]:
+    """Status and value of the answer to a provider's callback; ProblemError."""
+    taken = await deps.money.intake.take(name, _verified(deps, name, headers, body))
     # What belongs to nothing we know is kept, and so accepted, without a promise.
     status = 202 if taken.outcome is TakenAs.UNMATCHED else 200
-    return json_response({"outcome": taken.outcome.value}, status=status)
+    return status, {"outcome": taken.outcome.value}
 
 
-def _verified(deps: WebDeps, name: str, request: web.Request, body: bytes) -> ProviderEvent:
+def _verified(deps: WebDeps, name: str, headers: MultiMapping[str], body: bytes) -> ProviderEvent:
     # Two headers of one name could name two signatures: no provider sends them.
-    headers = {each: ",".join(request.headers.getall(each)) for each in request.headers}
+    whole = {each: ",".join(headers.getall(each)) for each in headers}
     try:
-        event = deps.money.providers[name].verify(headers, body, deps.now().timestamp())
+        event = deps.money.providers[name].verify(whole, body, deps.now().timestamp())
     except SignatureError:
         raise refuse("signature_invalid") from None
     except StampError:
