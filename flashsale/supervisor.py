@@ -13,13 +13,14 @@ import shutil
 import socket
 import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
+from flashsale.access.buyer_keys import BuyerKey
 from flashsale.access.queries import create_merchant, load_buyer_keys
 from flashsale.embedded.credentials import FILE_NAME, Credentials
 from flashsale.embedded.errors import EmbeddedError
@@ -184,11 +185,23 @@ async def _credentials(data_dir: Path, servers: Servers, base_url: str) -> Crede
         await connection.close()
     return replace(
         known,
+        buyer_signing_key=_signing_key(known, keys.values()),
         base_url=base_url,
         console_url=f"{base_url}/console",
         redis_url=servers.redis_url,
         postgres_dsn=servers.postgres_dsn,
     )
+
+
+def _signing_key(known: Credentials, keys: Iterable[BuyerKey]) -> str:
+    """The known secret, or the newest one of its merchant where it signs no more."""
+    signing = [
+        key.secret.decode()
+        for key in keys
+        if (key.merchant_id, key.algorithm, key.state) == (known.merchant_id, "HS256", "active")
+    ]
+    stale = signing and known.buyer_signing_key not in signing
+    return signing[-1] if stale else known.buyer_signing_key
 
 
 @contextlib.asynccontextmanager

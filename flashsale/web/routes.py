@@ -146,6 +146,7 @@ ROUTES = (
 #: Pages about the API; they are not part of the document.
 PAGES = (
     ("/", docs.front_door),
+    ("/console", docs.front_door),
     ("/openapi.json", docs.openapi_document),
     ("/docs", docs.docs),
     ("/docs/problems", docs.problems),

@@ -141,6 +141,7 @@ def test_what_has_no_words_of_its_own_is_still_a_sentence() -> None:
 
 
 async def test_the_front_door_leads_to_the_document(house: House) -> None:
-    async with house.session.get(house.url + "/", allow_redirects=False) as reply:
-        assert (reply.status, reply.headers["Location"]) == (307, "/docs")
+    for path in ("/", "/console"):
+        async with house.session.get(house.url + path, allow_redirects=False) as reply:
+            assert (reply.status, reply.headers["Location"]) == (307, "/docs")
     assert "text/html" in (await house.call("GET", "/")).headers["Content-Type"]

@@ -44,7 +44,7 @@ def static_files() -> dict[str, Path]:
 
 
 async def front_door(_request: web.Request) -> web.Response:
-    """Whoever opens the address in a browser is shown what can be called."""
+    """Whoever opens the address, or looks for a console, is shown what can be called."""
     return web.Response(status=307, headers={"Location": "/docs", **_BRIEFLY})
 
 
