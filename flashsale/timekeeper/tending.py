@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from flashsale.domain.outcomes import Status
-from flashsale.domain.sales import RUNNING_STATES, SaleState
+from flashsale.domain.sales import LANE_STATES, RUNNING_STATES, SaleState
 from flashsale.reservation.errors import LaneLostError
 from flashsale.reservation.store import ReservationStore
 from flashsale.timekeeper.queries import TendedSale
@@ -92,7 +92,8 @@ class Tending:
                 did.missing = True
             else:
                 left.add(lane)
-                ready &= not (snapshot.live_holds or snapshot.stream_length)
+                over = snapshot.state == LANE_STATES[sale.state]  # else it is still to be told
+                ready &= over and not (snapshot.live_holds or snapshot.stream_length)
         for lane in sorted(left) if ready else ():
             status = await self.store.retire(sale.id, lane, sale.epoch)
             if status is Status.FOREIGN_EPOCH:

@@ -7,8 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from flashsale.domain.sales import SaleState
 from flashsale.reservation.keys import lane_keys
 from flashsale.sales.values import SaleFacts
+from flashsale.timekeeper.queries import TendedSale
+from flashsale.timekeeper.tending import Tending
 from flashsale.timekeeper.timekeeper import Timekeeper
 from tests.sales.shop import Shop, now
 
@@ -51,6 +54,20 @@ async def test_no_lane_goes_before_the_last_one_may(shop: Shop):
     await settle(shop, sale)
     assert (await visits(shop)).progress.retired == 1
     assert (await shop.service.facts(sale.id)).retired
+
+
+@pytest.mark.parametrize("told", [1, 2])
+async def test_no_lane_goes_before_each_has_been_told_that_the_sale_is_over(shop: Shop, told: int):
+    """Redis was away after the first lane was closed, or (the control) after the last one."""
+    sale = await shop.scheduled(lanes=2)
+    await shop.set_columns(sale, "state = 'closed'")
+    for lane in range(told):
+        await shop.store.close_sale(sale.id, lane, sale.epoch)
+    await settle(shop, sale)
+    tended = TendedSale(sale.id, SaleState.CLOSED, 2, sale.epoch, armed=True, outlived=True)
+    did = await Tending(shop.store, 500).visit(tended, await shop.store.now_ms())
+    left = [await shop.redis.exists(lane_keys(sale.id, lane).meta) for lane in (0, 1)]
+    assert (did.retired, left) == ((False, [1, 1]) if told == 1 else (True, [0, 0]))
 
 
 @pytest.mark.parametrize("gone", [1, 2])
