@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import orjson
 
 from flashsale.payments.provider import MoneyKind, ProviderEvent
 from flashsale.payments.queries import SQL
@@ -157,7 +158,7 @@ def _payload(event: ProviderEvent) -> str:
         "refund_id": event.refund_id,
         "event": dict(event.payload),
     }
-    return json.dumps(whole).replace("\\u0000", "\\ufffd")
+    return orjson.dumps(whole).decode().replace("\\u0000", "\\ufffd")
 
 
 def _arrival(row: Any) -> Arrival:

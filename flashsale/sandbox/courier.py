@@ -86,7 +86,10 @@ class Courier:
         connector = aiohttp.TCPConnector(limit=CONCURRENCY_MAX, keepalive_timeout=60)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX)
         async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers={"User-Agent": USER_AGENT}
+            connector=connector,
+            timeout=timeout,
+            headers={"User-Agent": USER_AGENT},
+            cookie_jar=aiohttp.DummyCookieJar(),
         ) as session:
             try:
                 while True:

@@ -64,6 +64,7 @@ class SandboxProvider:
             connector=aiohttp.TCPConnector(limit=connections_max, keepalive_timeout=30),
             timeout=aiohttp.ClientTimeout(total=timeout_ms / 1000),
             headers={"Authorization": f"Bearer {api_key}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     @property
