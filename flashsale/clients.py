@@ -16,7 +16,8 @@ from redis.exceptions import RedisError
 from flashsale.auditlog.queries import carry_act
 from flashsale.config import Settings
 from flashsale.reservation.inspector import LaneInspector
-from flashsale.reservation.scripts import OnForgotten, load_scripts
+from flashsale.reservation.links import Admit
+from flashsale.reservation.scripts import load_scripts
 from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.migrate import schema_is_current
 from flashsale.shipped import shipped
@@ -158,16 +159,16 @@ def brief(error: BaseException) -> str:
 
 @contextlib.asynccontextmanager
 async def reservation_store(
-    settings: Settings, on_forgotten: OnForgotten | None = None
+    settings: Settings, admit: Admit | None = None
 ) -> AsyncIterator[ReservationStore]:
-    """The store of every process; `on_forgotten` is asked before a restarted Redis is used."""
+    """The store; `admit` is told the run id of a server before it is used."""
     async with redis_client(settings) as redis:
         store = ReservationStore(
             redis,
             load_scripts(shipped("lua")),
             links_max=settings.reservation.redis_connections_max,
             timeout_ms=settings.reservation.redis_timeout_ms,
-            on_forgotten=on_forgotten,
+            admit=admit,
         )
         try:
             yield store

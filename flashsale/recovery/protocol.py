@@ -96,6 +96,8 @@ class Recovery:
 
     async def _recover(self, session: Connection, sale: str, reason: str) -> Recovered:
         begun = time.monotonic()
+        # Asked first: where Redis restarts in between, this is all done again.
+        run = await self.store.run_id()
         facts = await find_sale(session, sale)
         found = 0 if facts is None else await self._epoch_in_redis(facts)
         epoch = await queries.begin(session, sale, reason, found)
@@ -107,7 +109,7 @@ class Recovery:
             await self.drain(sale, lane)
         await queries.fence(session, sale, facts.lanes, epoch)
         begun = await self._step(session, sale, epoch, "rebuilding", "draining", begun)
-        return await self._rebuild(session, sale, epoch, known, begun)
+        return await self._rebuild(session, sale, epoch, run, known, begun)
 
     async def _epoch_in_redis(self, facts: SaleFacts) -> int:
         """The highest epoch that a lane is open or sealed in; 0 where there is no lane."""
@@ -145,7 +147,13 @@ class Recovery:
         return known
 
     async def _rebuild(
-        self, session: Connection, sale: str, epoch: int, known: _Known, begun: float
+        self,
+        session: Connection,
+        sale: str,
+        epoch: int,
+        run: str,
+        known: _Known,
+        begun: float,
     ) -> Recovered:
         facts = await queries.take_stock(session, sale)
         lanes: list[list[StoredOrder]] = [[] for _ in range(facts.lanes)]
@@ -174,7 +182,7 @@ class Recovery:
             "entries_lost": entries_lost,
         }
         took_ms = int((time.monotonic() - begun) * 1000)
-        reason, steps = await queries.end(session, sale, epoch, **totals, took_ms=took_ms)
+        reason, steps = await queries.end(session, sale, epoch, **totals, took_ms=took_ms, run=run)
         return Recovered(sale, epoch, reason, took_ms=steps, **totals)
 
     async def _fill(

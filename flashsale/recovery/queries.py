@@ -31,13 +31,14 @@ class LaneKnown(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WatchedSale:
-    """A sale whose lanes must be in Redis; `known` lane by lane.
+    """A sale whose lanes must be in Redis, written in its `run`; `known` lane by lane.
 
     `under_way`: a recovery of it was begun and has not ended.
     """
 
     id: str
     epoch: int
+    run: str | None
     under_way: bool
     known: tuple[LaneKnown, ...]
 
@@ -62,15 +63,32 @@ async def watched(pool: Pool, sales: Sequence[str] | None = None) -> list[Watche
         for lane, last_entry_id, seen_seq, settled in json.loads(row["known"]):
             if lane < len(known):
                 known[lane] = LaneKnown(last_entry_id, max(seen_seq, settled))
-        found.append(WatchedSale(row["id"], row["epoch"], row["under_way"], tuple(known)))
+        found.append(
+            WatchedSale(row["id"], row["epoch"], row["run"], row["under_way"], tuple(known))
+        )
     return found
+
+
+async def of_another_run(pool: Pool, run: str) -> str | None:
+    """A sale that this run of Redis cannot be used with yet."""
+    sale: str | None = await pool.fetchval(_SQL["of_another_run"], run)
+    return sale
 
 
 async def note_seen(pool: Pool, seen: Mapping[tuple[str, int], int]) -> None:
     """Remember the newest entry number of lanes (sale, lane)."""
-    if seen:
-        sales, lanes = zip(*seen, strict=True)
-        await pool.execute(_SQL["note_seen"], list(sales), list(lanes), list(seen.values()))
+    await _by_lane(pool, "note_seen", seen)
+
+
+async def tell_of_lost(pool: Pool, heard: Mapping[tuple[str, int], int]) -> None:
+    """Remember that orders were lost, where more was heard of a lane than it was rebuilt with."""
+    await _by_lane(pool, "tell_of_lost", heard)
+
+
+async def _by_lane(pool: Pool, name: str, numbers: Mapping[tuple[str, int], int]) -> None:
+    if numbers:
+        sales, lanes = zip(*numbers, strict=True)
+        await pool.execute(_SQL[name], list(sales), list(lanes), list(numbers.values()))
 
 
 async def take_sale(session: Connection, sale: str) -> bool:
@@ -98,15 +116,6 @@ async def begin(session: Connection, sale: str, reason: str, found: int) -> int 
         begun = "begin_recovery" if under_way is None else "begin_anew"
         await session.execute(_SQL[begun], sale, epoch, reason)
     return int(epoch)
-
-
-async def begin_after_loss(pool: Pool, sale: str, epoch: int, reason: str) -> None:
-    """Begin a recovery of a sale that lost orders in an epoch; whoever looks next goes on."""
-    async with pool.acquire() as session, session.transaction():
-        # It may have been recovered since: then nothing is left to be done.
-        if await session.fetchval(_SQL["lock_epoch"], sale, epoch):
-            await begin(session, sale, reason, epoch)
-            await may_have_lost(session, sale)
 
 
 async def fence(session: Connection, sale: str, lanes: int, epoch: int) -> None:
@@ -184,10 +193,11 @@ async def end(
     live_units: int,
     entries_lost: int,
     took_ms: int,
+    run: str,
 ) -> tuple[str, dict[str, int]]:
     """Record the end; the reason it was begun for, and how long each step took."""
     row = await session.fetchrow(
-        _SQL["end_recovery"], sale, epoch, orders, live_units, entries_lost, took_ms
+        _SQL["end_recovery"], sale, epoch, orders, live_units, entries_lost, took_ms, run
     )
     assert row is not None
     return row["reason"], json.loads(row["took_ms"])

@@ -3,7 +3,7 @@
 -- name: watched
 -- Sales whose lanes must be in Redis, with what was ever known of each lane.
 SELECT
-    s.id, s.epoch, s.lanes,
+    s.id, s.epoch, s.lanes, s.redis_run AS run,
     EXISTS (SELECT FROM recoveries AS r WHERE r.sale_id = s.id AND r.step <> 'opened') AS under_way,
     coalesce(json_agg(json_build_array(
         l.lane, l.last_entry_id, l.seen_seq, coalesce(upper(l.settled), 1) - 1
@@ -11,6 +11,19 @@ SELECT
 FROM sales AS s LEFT JOIN lanes AS l ON l.sale_id = s.id
 WHERE s.armed_at IS NOT NULL AND s.retired_at IS NULL AND ($1::text[] IS NULL OR s.id = ANY ($1))
 GROUP BY s.id ORDER BY s.id;
+
+-- name: of_another_run
+-- A sale whose lanes were neither armed nor rebuilt in this run of Redis; or none.
+SELECT id FROM sales
+WHERE armed_at IS NOT NULL AND retired_at IS NULL AND redis_run IS DISTINCT FROM $1
+ORDER BY id LIMIT 1;
+
+-- name: tell_of_lost
+-- Sales of which a buyer was answered with a later entry than the last rebuilding has found.
+UPDATE sales AS s SET may_have_lost = true
+FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS heard (sale_id, lane, seq)
+JOIN lanes AS l USING (sale_id, lane)
+WHERE s.id = heard.sale_id AND NOT s.may_have_lost AND heard.seq > l.survived_seq;
 
 -- name: note_seen
 -- The newest entry number that was seen; it never goes down.
@@ -44,10 +57,6 @@ INSERT INTO recoveries (sale_id, epoch, reason) VALUES ($1, $2, $3);
 -- name: begin_anew
 -- One that was begun before Postgres went back goes on under an epoch that Redis has not seen.
 UPDATE recoveries SET epoch = $2, reason = $3 WHERE sale_id = $1 AND step <> 'opened';
-
--- name: lock_epoch
--- Whether a sale still is of an epoch; it stays so until the transaction ends.
-SELECT true FROM sales WHERE id = $1 AND epoch = $2 FOR NO KEY UPDATE;
 
 -- name: lock_sale
 -- A cut that Redis has taken is counted before the capacity is read: its lock lasts until then.
@@ -102,9 +111,10 @@ FROM lanes AS l WHERE l.sale_id = $1;
 
 -- name: note_lost
 -- Accounts for entries that no disk has any more.
-INSERT INTO lanes AS l (sale_id, lane, lost, seen_seq) VALUES ($1, $2, $3, $4)
+INSERT INTO lanes AS l (sale_id, lane, lost, seen_seq, survived_seq) VALUES ($1, $2, $3, $4, $4)
 ON CONFLICT (sale_id, lane) DO UPDATE SET
-    lost = l.lost + EXCLUDED.lost, seen_seq = greatest(l.seen_seq, EXCLUDED.seen_seq);
+    lost = l.lost + EXCLUDED.lost, seen_seq = greatest(l.seen_seq, EXCLUDED.seen_seq),
+    survived_seq = EXCLUDED.survived_seq;
 
 -- name: may_have_lost
 -- A buyer whose order is nowhere is told that it may have been lost.
@@ -135,7 +145,8 @@ ON CONFLICT (kind, subject) DO UPDATE SET
     wishes = o.wishes + 1, attempts = 0, due_at = least(o.due_at, EXCLUDED.due_at);
 
 -- name: end_recovery
--- The record of what was rebuilt.
+-- The record of what was rebuilt, and in which run of Redis.
+WITH of_this_run AS (UPDATE sales SET redis_run = $7 WHERE id = $1)
 UPDATE recoveries SET
     step = 'opened', opened_at = now(), orders = $3, live_units = $4, entries_lost = $5,
     took_ms = jsonb_set(took_ms, '{rebuilding}',

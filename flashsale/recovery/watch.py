@@ -1,7 +1,7 @@
 """Notices that Redis no longer holds a sale as Postgres knows it. It mends nothing itself.
 
-A lane is at fault where it is missing, of another epoch, or behind what was ever seen of it: a
-server that came back with an older disk has fewer entries than somebody has settled or counted.
+A sale is at fault where Redis was restarted since its lanes were written. A lane is at fault where
+it is missing, of another epoch, or behind what was ever seen of it: somebody put back older data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.queries import Pool
 from flashsale.stream.position import position
 
-_FORGOT = "a lane has forgotten an order that was answered: Redis went back"
+_RESTARTED = "Redis was restarted, or is another one"
 
 
 class Fault(NamedTuple):
@@ -49,8 +49,10 @@ async def faults(
     found: list[Fault] = []
     seen: dict[tuple[str, int], int] = {}
     # Postgres first: what it knows by now, Redis must have by the time it is asked.
-    for sale in await queries.watched(pool, sales):
-        reason = await _fault(store, sale, seen)
+    watched = await queries.watched(pool, sales)
+    run = await store.run_id()
+    for sale in watched:
+        reason = _RESTARTED if sale.run != run else await _fault(store, sale, seen)
         if reason is not None:
             found.append(Fault(sale.id, reason))
     await queries.note_seen(pool, seen)
@@ -76,52 +78,46 @@ async def _fault(
 
 
 class NotAsLeftError(StoreUnavailableError):
-    """Redis was restarted and does not hold a sale as Postgres knows it: recovery is at work."""
+    """Redis was restarted, and what it holds is not rebuilt yet: recovery is at work."""
 
 
 class Gate:
-    """Asked before a Redis that has forgotten our scripts, and so was restarted, is used again.
+    """Keeps a process from a run of Redis in which sales were neither armed nor rebuilt.
 
-    Whoever asks while one look is under way shares it. `heard` is what buyers were answered: a
-    server that has fewer entries lost them, even where nobody has settled or counted any. Others
-    may have appended as many again before we look, so that only what is in them can tell: `won`
-    are orders that were answered last, and a server that has one has all that went before it.
+    What came back after a restart may be older than what was answered and settled, and nobody can
+    tell by looking, once somebody has written to it again. So every process asks, of every new
+    connection. Whoever asks while one look is under way shares it.
     """
 
-    def __init__(self, pool: Pool, store: ReservationStore) -> None:
-        """`store` must not be one that asks this gate."""
+    def __init__(self, pool: Pool) -> None:
+        #: The newest entry numbers that buyers of a (sale, lane) were answered with.
         self.heard: Mapping[tuple[str, int], int] = {}
-        self.won: Mapping[tuple[str, int], tuple[int, str]] = {}
         self._pool = pool
-        self._store = store
-        self._looking: asyncio.Task[list[Fault]] | None = None
+        self._run: str | None = None
+        self._looking: dict[str, asyncio.Task[str | None]] = {}
 
-    async def __call__(self) -> None:
-        """Return where every sale is in Redis as it was left; NotAsLeftError otherwise."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+    async def admit(self, run: str) -> None:
+        """Return where every sale is of this run of Redis; NotAsLeftError otherwise."""
+        if run == self._run:
+            return
+        if run not in self._looking:
+            looking = self._looking[run] = asyncio.create_task(self._look(run))
+            looking.add_done_callback(lambda _: self._looking.pop(run))
         try:
-            found = await asyncio.shield(self._looking)
+            stranger = await asyncio.shield(self._looking[run])
         except Exception as error:
             # Postgres is away, perhaps: without it nobody can tell what Redis should hold.
             raise NotAsLeftError(f"nobody can tell: {type(error).__name__}: {error}") from error
-        if found:
-            raise NotAsLeftError(f"sale {found[0].sale}: {found[0].reason}")
+        if stranger is not None:
+            raise NotAsLeftError(f"sale {stranger} is of another run of Redis")
 
-    async def _look(self) -> list[Fault]:
-        # Written down, so that whoever recovers the sale knows what was lost.
-        await queries.note_seen(self._pool, dict(self.heard))
-        if found := await faults(self._pool, self._store):
-            return found
-        for (sale, lane), (epoch, order) in list(self.won.items()):
-            if await self._forgot(sale, lane, epoch, order):
-                # The lane may have gone on for long: nothing but a recovery puts it right.
-                await queries.begin_after_loss(self._pool, sale, epoch, _FORGOT)
-        return await faults(self._pool, self._store)
-
-    async def _forgot(self, sale: str, lane: int, epoch: int, order: str) -> bool:
-        try:
-            there = (await self._store.snapshot(sale, lane)).epoch == epoch
-        except LaneLostError:
-            return False  # whoever looks at the lanes finds this by itself
-        return there and (await self._store.find_holds(sale, lane, [order]))[0] is None
+    async def _look(self, run: str) -> str | None:
+        stranger = await queries.of_another_run(self._pool, run)
+        if stranger is not None:
+            # Written down, so that whoever recovers the sale knows what was lost.
+            await queries.note_seen(self._pool, dict(self.heard))
+            return stranger
+        # It may have been rebuilt before we came to tell what we had heard.
+        await queries.tell_of_lost(self._pool, dict(self.heard))
+        self._run = run
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
@@ -28,9 +28,6 @@ _SHEBANG = re.compile(r"^#!lua( flags=[a-z-]+(,[a-z-]+)*)?$")
 _FAULT_LINE = re.compile(r"user_script:(\d+)")
 _NOT_NOW = (ClusterDownError, OutOfMemoryError, ReadOnlyError)
 INCLUDE_DEPTH_MAX = 2
-
-#: Looks whether Redis may be given scripts again; raises StoreUnavailableError where it may not.
-OnForgotten = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +97,10 @@ def load_scripts(folder: Path) -> Mapping[str, Script]:
 class ScriptRunner:
     """Runs scripts on one Redis. A dropped reply is never retried here: the effect is unknown."""
 
-    def __init__(
-        self,
-        links: Links,
-        scripts: Mapping[str, Script],
-        on_forgotten: OnForgotten | None = None,
-    ) -> None:
-        """`on_forgotten` is awaited before Redis is given a script: raising keeps it from running.
-
-        A server without our scripts was restarted, and may hold other data than it did. It is also
-        awaited where another process may have given it the scripts: before the first call to a
-        server that is not the one of the last call.
-        """
+    def __init__(self, links: Links, scripts: Mapping[str, Script]) -> None:
         self._links = links
         self._scripts = scripts
-        self._on_forgotten = on_forgotten
         self._known: set[str] = set()
-        self._server: str | None = None
-        #: Calls without an answer, and how many there were when the server was looked at.
-        self._breaks, self._breaks_looked_at = 0, -1
         #: Times that Redis had forgotten a script we gave it: it was restarted or flushed.
         self.forgotten = 0
 
@@ -129,19 +111,14 @@ class ScriptRunner:
         """
         script = self._scripts[name]
         try:
-            if self._breaks_looked_at != self._breaks and self._on_forgotten is not None:
-                await self._recognise(self._on_forgotten)
             try:
                 reply = await self._evaluate(script, keys, args)
             except NoScriptError:
                 # Nothing ran, so running it again is safe; epochs inside decide whether it may.
                 self.forgotten += name in self._known
-                if self._on_forgotten is not None:
-                    await self._on_forgotten()
                 await self._links.call("SCRIPT", "LOAD", script.source)
                 reply = await self._evaluate(script, keys, args)
         except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
-            self._breaks += 1
             raise no_answer(error) from error
         except ResponseError as error:
             # redis-py takes the code off a message that it has a class for.
@@ -150,15 +127,6 @@ class ScriptRunner:
             raise ScriptError(f"{name}.lua: {script.locate(str(error))}") from error
         self._known.add(name)
         return reply
-
-    async def _recognise(self, on_forgotten: OnForgotten) -> None:
-        """A connection that broke may be to a server that has been restarted since."""
-        breaks = self._breaks
-        facts = str(await self._links.call("INFO", "server")).splitlines()
-        server = next(line for line in facts if line.startswith("run_id:"))
-        if self._server not in {None, server}:
-            await on_forgotten()
-        self._server, self._breaks_looked_at = server, breaks
 
     async def _evaluate(
         self, script: Script, keys: Sequence[str], args: Sequence[str | int]

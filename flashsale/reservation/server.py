@@ -41,6 +41,12 @@ def unix_ms(time: Sequence[Any]) -> int:
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
+def run_id(info: str) -> str:
+    """Out of the reply to INFO: a name that a server gives itself anew at each start."""
+    _, _, following = info.partition("run_id:")
+    return following.partition("\r\n")[0]
+
+
 async def server_facts(redis: Redis) -> RedisServerFacts:
     """Ask a server; raises redis-py's errors where it does not answer."""
     info = await redis.info()

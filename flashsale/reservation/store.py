@@ -11,7 +11,7 @@ from flashsale.domain.sales import Terms
 from flashsale.domain.stock import Stock
 from flashsale.reservation.answered import answered
 from flashsale.reservation.keys import lane_keys
-from flashsale.reservation.links import Links
+from flashsale.reservation.links import Admit, Links
 from flashsale.reservation.moves import Moves
 from flashsale.reservation.replies import (
     STATUSES,
@@ -24,8 +24,8 @@ from flashsale.reservation.replies import (
     parse_hold,
     status_of,
 )
-from flashsale.reservation.scripts import OnForgotten, Script, ScriptRunner
-from flashsale.reservation.server import RedisServerFacts, server_facts, unix_ms
+from flashsale.reservation.scripts import Script, ScriptRunner
+from flashsale.reservation.server import RedisServerFacts, run_id, server_facts, unix_ms
 
 _COUNTERS = 5
 
@@ -44,15 +44,14 @@ class ReservationStore(Moves):
         *,
         links_max: int = 32,
         timeout_ms: int | None = None,
-        on_forgotten: OnForgotten | None = None,
+        admit: Admit | None = None,
     ) -> None:
+        """`admit` is asked before a server is used that was not used yet, or was restarted."""
         #: The newest entry number that buyers of a (sale, lane) were answered with.
         self.heard: dict[tuple[str, int], int] = {}
-        #: One of the newest orders that buyers of it were answered with, and in which epoch.
-        self.won: dict[tuple[str, int], tuple[int, str]] = {}
         self._redis = redis
-        self._links = Links(redis, links_max=links_max, timeout_ms=timeout_ms)
-        self._runner = ScriptRunner(self._links, scripts, on_forgotten)
+        self._links = Links(redis, links_max=links_max, timeout_ms=timeout_ms, admit=admit)
+        self._runner = ScriptRunner(self._links, scripts)
 
     async def close(self) -> None:
         """Close the connections of scripts; the client given stays its owner's."""
@@ -123,9 +122,6 @@ class ReservationStore(Moves):
         lane_status_of(reply)
         if reply[2] > self.heard.get((sale, lane), 0):
             self.heard[sale, lane] = reply[2]
-            if "RESERVED" in reply:
-                first = (reply.index("RESERVED") - 3) // 2
-                self.won[sale, lane] = epoch, requests[first].order
         decisions = []
         for status, detail in zip(reply[3::2], reply[4::2], strict=True):
             if status == "REPLAYED":
@@ -245,6 +241,11 @@ class ReservationStore(Moves):
         """Redis' clock, Unix milliseconds: the one that decides windows and deadlines."""
         with answered():
             return unix_ms(await self._redis.time())
+
+    async def run_id(self) -> str:
+        """Which run of which server this is: another one after each restart."""
+        with answered():
+            return run_id(await self._links.call("INFO", "server"))
 
     async def server(self) -> RedisServerFacts:
         """Version, durability settings, memory and clock of the server."""

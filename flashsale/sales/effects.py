@@ -73,13 +73,15 @@ async def _arm(pool: Pool, store: ReservationStore, sale: SaleFacts) -> None:
 
     Supply is added only to armed sales, so whoever arms, and however often, writes the same stock.
     """
+    # Asked first: where Redis restarts in between, the lanes are of a later run, and are rebuilt.
+    run = await store.run_id()
     shares = [split(item.capacity, sale.lanes) for item in sale.items]
     for lane in range(sale.lanes):
         capacities = [share[lane] for share in shares]
         status = await store.open_sale(sale.id, lane, sale.epoch, sale.terms, capacities)
         if status is Status.FOREIGN_EPOCH:
             raise LaneLostError(status.value)
-    await queries.mark_armed(pool, sale.id)
+    await queries.mark_armed(pool, sale.id, run)
 
 
 async def _add_items(

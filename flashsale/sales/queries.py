@@ -179,9 +179,9 @@ async def move_sale(
     return moved is not None
 
 
-async def mark_armed(pool: Pool, sale_id: str) -> None:
-    """Record that all lanes exist."""
-    await pool.execute(SQL["mark_armed"], sale_id)
+async def mark_armed(pool: Pool, sale_id: str, run: str) -> None:
+    """Record that all lanes exist, in this run of Redis."""
+    await pool.execute(SQL["mark_armed"], sale_id, run)
 
 
 async def has_pending_supply(pool: Pool, sale_id: str) -> bool:

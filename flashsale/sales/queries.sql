@@ -94,8 +94,8 @@ WHERE id = $1 AND merchant_id = $2 AND state = ANY ($4::text[])
 RETURNING revision;
 
 -- name: mark_armed
--- All lanes exist in Redis.
-UPDATE sales SET armed_at = now() WHERE id = $1 AND armed_at IS NULL;
+-- All lanes exist in this run of Redis.
+UPDATE sales SET armed_at = now(), redis_run = $2 WHERE id = $1 AND armed_at IS NULL;
 
 -- name: lock_sale
 -- Changes of one sale's supply take turns; settlement's rows may still refer to it.

@@ -10,7 +10,7 @@ import asyncio
 
 import structlog
 
-from flashsale.clients import postgres_pool, reservation_store
+from flashsale.clients import postgres_pool
 from flashsale.config import Settings
 from flashsale.payments.outbox import Outbox
 from flashsale.payments.queries_outbox import backlog as outbox_backlog
@@ -19,6 +19,7 @@ from flashsale.webhooks.delivery import Deliveries
 from flashsale.wiring.dispatch_metrics import DispatchMetrics
 from flashsale.wiring.money import payment_parts
 from flashsale.wiring.provider import payment_provider
+from flashsale.wiring.recovery import gated_store
 from flashsale.wiring.running import (
     background,
     check_durability,
@@ -41,8 +42,8 @@ async def dispatch(settings: Settings) -> None:
     where whoever claimed it has died.
     """
     async with (
-        reservation_store(settings) as store,
         postgres_pool(settings, settings.payments.postgres_connections_max) as pool,
+        gated_store(settings, pool) as store,
         payment_provider(settings) as provider,
         payment_parts(settings, pool, store, provider) as parts,
     ):

@@ -13,13 +13,13 @@ from flashsale.clients import postgres_pool, redis_client, reservation_store
 from flashsale.config import Settings
 from flashsale.recovery.keeper import RecoveryKeeper
 from flashsale.recovery.protocol import NotRecoverableError, Recovered, Recovery
-from flashsale.recovery.watch import Fault
+from flashsale.recovery.watch import Fault, Gate
 from flashsale.reservation.links import Links
 from flashsale.reservation.rebuilding import LaneRebuilder
 from flashsale.reservation.scripts import ScriptRunner, load_scripts
 from flashsale.reservation.store import ReservationStore
 from flashsale.settlement.lane import Pace
-from flashsale.settlement.queries import LaneToRead
+from flashsale.settlement.queries import LaneToRead, Pool
 from flashsale.settlement.settler import SERVER_SETTINGS
 from flashsale.settlement.worker import SettlementWorker
 from flashsale.shipped import shipped
@@ -30,6 +30,15 @@ _LOG = structlog.get_logger(__name__)
 POSTGRES_CONNECTIONS_MAX = 5
 #: Entries that would make room are gone where a disk was lost: nobody waits for them for long.
 ROOM_WAIT_MS = 1000
+
+
+@contextlib.asynccontextmanager
+async def gated_store(settings: Settings, pool: Pool) -> AsyncIterator[ReservationStore]:
+    """The store of everybody but recovery: a restarted Redis is used once it is rebuilt."""
+    gate = Gate(pool)
+    async with reservation_store(settings, gate.admit) as store:
+        gate.heard = store.heard
+        yield store
 
 
 async def _nothing(*_: object) -> None:

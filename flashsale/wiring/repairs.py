@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flashsale.clients import lane_inspector, postgres_pool, reservation_store
+from flashsale.clients import lane_inspector, postgres_pool
 from flashsale.config import Settings
 from flashsale.domain.events import EventKind
 from flashsale.reconciliation.errors import NoLetterError, UnknownSaleError
@@ -11,14 +11,15 @@ from flashsale.sales.queries import find_sale
 from flashsale.settlement.letters import DeadLetter, Replayed, dead_letters, dismiss, replay
 from flashsale.settlement.queries import Pool
 from flashsale.settlement.settler import SERVER_SETTINGS
+from flashsale.wiring.recovery import gated_store
 
 
 async def reopen(settings: Settings, sale: str, sku: str, because: str) -> None:
     """Let a SKU be reserved again; ReconciliationError where that would be wrong."""
     async with (
         lane_inspector(settings) as inspector,
-        reservation_store(settings) as store,
         postgres_pool(settings, 4) as pool,
+        gated_store(settings, pool) as store,
     ):
         await reopen_item(pool, inspector, store, sale, sku, because)
 
@@ -34,8 +35,8 @@ async def replay_dead_letters(
 ) -> list[Replayed]:
     """Settle letters again, one after another; those that cannot be are told with the reason."""
     async with (
-        reservation_store(settings) as store,
         postgres_pool(settings, 4, server_settings=SERVER_SETTINGS) as pool,
+        gated_store(settings, pool) as store,
     ):
 
         async def give_back(sale_id: str, lane: int, order: str, buyer: str) -> None:

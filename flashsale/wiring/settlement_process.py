@@ -7,7 +7,7 @@ import socket
 
 import structlog
 
-from flashsale.clients import postgres_pool, redis_client, reservation_store
+from flashsale.clients import postgres_pool, redis_client
 from flashsale.config import Settings
 from flashsale.domain.events import EventKind
 from flashsale.domain.outcomes import Status
@@ -17,6 +17,7 @@ from flashsale.settlement.lane import BatchReport, Pace
 from flashsale.settlement.settler import SERVER_SETTINGS
 from flashsale.settlement.worker import SettlementWorker
 from flashsale.web.metrics import SettlementMetrics
+from flashsale.wiring.recovery import gated_store
 from flashsale.wiring.running import check_durability, finished, quiet_collector
 
 _LOG = structlog.get_logger(__name__)
@@ -30,11 +31,11 @@ async def settle(settings: Settings, *, name: str | None = None) -> None:
     """
     bounds = settings.settlement
     async with (
-        reservation_store(settings) as store,
-        redis_client(settings, block_ms=bounds.block_ms) as redis,
         postgres_pool(
             settings, bounds.postgres_connections_max, server_settings=SERVER_SETTINGS
         ) as pool,
+        gated_store(settings, pool) as store,
+        redis_client(settings, block_ms=bounds.block_ms) as redis,
     ):
         await check_durability(settings, store, pool)
 

@@ -13,7 +13,7 @@ from flashsale.reconciliation.watch import DriftWatch
 from flashsale.reconciliation.watch_drift import Drift
 from flashsale.timekeeper.opening import OpeningGuard
 from flashsale.timekeeper.timekeeper import Timekeeper
-from flashsale.wiring.recovery import recovery, recovery_keeper
+from flashsale.wiring.recovery import gated_store, recovery, recovery_keeper
 from flashsale.wiring.running import (
     background,
     check_durability,
@@ -33,10 +33,11 @@ METRICS_SECONDS = 1.0
 async def timekeeper(settings: Settings) -> None:
     """A timekeeper process, until it is cancelled; the step it is at then is finished."""
     async with (
-        reservation_store(settings) as store,
-        lane_inspector(settings) as inspector,
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
-        recovery(settings, store) as recovering,
+        gated_store(settings, pool) as store,
+        lane_inspector(settings) as inspector,
+        reservation_store(settings) as ungated,
+        recovery(settings, ungated) as recovering,
     ):
         await check_durability(settings, store, pool)
         bounds = settings.timekeeper

@@ -16,7 +16,7 @@ from flashsale.access import queries as access_queries
 from flashsale.access.keyring import Keyring
 from flashsale.access.merchant_keys import ApiKeys, BuyerKeys
 from flashsale.auditlog.log import AuditLog
-from flashsale.clients import brief, postgres_pool, reservation_store
+from flashsale.clients import brief, postgres_pool
 from flashsale.config import Settings
 from flashsale.orders.board import Board
 from flashsale.orders.service import OrderDesk
@@ -24,7 +24,7 @@ from flashsale.payments.service import PaymentDesk
 from flashsale.preorders.changes import ItemChanges
 from flashsale.preorders.service import PreorderService
 from flashsale.reconciliation.diagnosis import DESCRIPTORS_BESIDE
-from flashsale.recovery.watch import Gate
+from flashsale.recovery.watch import NotAsLeftError
 from flashsale.reservation.errors import LaneLostError, StoreUnavailableError
 from flashsale.reservation.store import ReservationStore
 from flashsale.sales.queries import find_sale, running_sales
@@ -46,6 +46,7 @@ from flashsale.wiring.dispatch_metrics import Totals
 from flashsale.wiring.limits import throttle, warn_of_proxies
 from flashsale.wiring.money import payment_parts
 from flashsale.wiring.provider import payment_provider
+from flashsale.wiring.recovery import gated_store
 from flashsale.wiring.running import (
     background,
     check_durability,
@@ -73,13 +74,11 @@ async def web(
     """A web process; yields the address it listens on."""
     async with (
         postgres_pool(settings, POSTGRES_CONNECTIONS_MAX) as pool,
-        reservation_store(settings) as ungated,
-        reservation_store(settings, gate := Gate(pool, ungated)) as store,
+        gated_store(settings, pool) as store,
         payment_provider(settings) as provider,
         payment_parts(settings, pool, store, provider) as parts,
         throttle(settings) as limits,
     ):
-        gate.heard, gate.won = store.heard, store.won
         await _look_around(settings, store, pool)
         keyring = Keyring(partial(access_queries.load_buyer_keys, pool))
         await keyring.refresh()
@@ -129,6 +128,24 @@ async def web(
             yield address
 
 
+async def _gate(store: ReservationStore, pool: asyncpg.Pool[asyncpg.Record]) -> str | None:
+    """What keeps orders from being taken; None where nothing does."""
+    sale = None
+    try:
+        await store.run_id()
+        for facts in await running_sales(pool, GATE_SALES_MAX):
+            sale = facts.id
+            for lane in range(facts.lanes):
+                await store.tail(sale, lane, facts.epoch, "-", 1)
+    except LaneLostError:
+        return f"Redis does not hold sale {sale} as Postgres knows it"
+    except NotAsLeftError:
+        return "Redis was restarted, and is being rebuilt"
+    except StoreUnavailableError:
+        return "Redis does not answer"
+    return None
+
+
 def _deps(
     settings: Settings,
     store: ReservationStore,
@@ -145,17 +162,6 @@ def _deps(
     async def schema_answers() -> str | None:
         async with pool.acquire() as connection:
             return None if await schema_is_current(connection) else "run `flashsale migrate`"
-
-    async def gate_open() -> str | None:
-        for facts in await running_sales(pool, GATE_SALES_MAX):
-            for lane in range(facts.lanes):
-                try:
-                    await store.tail(facts.id, lane, facts.epoch, "-", 1)
-                except LaneLostError:
-                    return f"Redis does not hold sale {facts.id} as Postgres knows it"
-                except StoreUnavailableError:
-                    return "Redis does not answer"
-        return None
 
     return WebDeps(
         access=Access(keyring, partial(access_queries.find_api_key, pool), now_utc, limits),
@@ -178,7 +184,11 @@ def _deps(
         ),
         ledger=Ledger(pool),
         store=store,
-        probes={"redis": redis_answers, "postgres": schema_answers, "gate": gate_open},
+        probes={
+            "redis": redis_answers,
+            "postgres": schema_answers,
+            "gate": partial(_gate, store, pool),
+        },
         metrics=Metrics(),
         faults=Faults(lambda error: fault_of(error) is Fault.OUTAGE),
         webhooks=WebhookService(

@@ -1,127 +1,224 @@
-"""A restarted Redis is looked at before a buyer is answered out of it."""
+"""A Redis that was restarted is used once it is rebuilt, by whatever process comes to it first."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 
 from flashsale.domain.outcomes import Status
+from flashsale.recovery import queries
+from flashsale.recovery.protocol import Recovered
 from flashsale.recovery.watch import Gate, NotAsLeftError
+from flashsale.reservation.errors import StoreUnavailableError
 from flashsale.reservation.replies import Request
 from flashsale.reservation.store import ReservationStore
+from tests.lua.private_server import private_redis
 from tests.reconciliation.scene import SCRIPTS
+from tests.recovery.address import Address
+from tests.recovery.ward import Ward, open_ward
+
+
+class Restarting:
+    """A ward whose Redis can be restarted, with one disk or another."""
+
+    def __init__(self, ward: Ward, address: Address, servers: list) -> None:
+        self.ward = ward
+        self._address = address
+        self._servers = servers
+
+    def gated(self) -> ReservationStore:
+        """The store of another process."""
+        gate = Gate(self.ward.pool)
+        store = ReservationStore(self.ward.redis, SCRIPTS, admit=gate.admit)
+        gate.heard = store.heard
+        return store
+
+    async def restart(self, disk: dict[str, bytes] | None = None) -> None:
+        """Another run, with what the disk has: all, where none is given."""
+        disk = await self.ward.keep_disk() if disk is None else disk
+        await self._address.lead_to(self._servers.pop())
+        await self.reconnect()
+        await self.ward.put_back(disk)
+
+    async def reconnect(self) -> None:
+        """Every connection of ours that broke is found broken."""
+        for ask in (self.ward.redis.ping, self.ward.store.run_id):
+            with contextlib.suppress(StoreUnavailableError, RedisError):
+                await ask()
+
+    async def cut(self) -> None:
+        await self._address.cut()
+        await self.reconnect()
+
+    async def recover(self) -> Recovered:
+        """As recovery does it: what found its connection broken is done again."""
+        try:
+            return await self.ward.recover()
+        except StoreUnavailableError:
+            return await self.ward.recover()
+
+    async def reserve(
+        self, store: ReservationStore, order: str = "o" * 20, buyer: str = "late"
+    ) -> Status:
+        """As a client does that repeats what got no answer."""
+        sale = self.ward.sale
+        request = Request(order, buyer, 0, 1)
+        for _ in range(2):
+            try:
+                return (await store.reserve(sale.id, 0, sale.epoch, [request]))[0].status
+            except NotAsLeftError:
+                raise
+            except StoreUnavailableError as error:
+                broken = error
+        raise broken
 
 
 @pytest.fixture
-async def gated(ward):
-    gate = Gate(ward.pool, ward.store)
-    store = ReservationStore(ward.redis, SCRIPTS, on_forgotten=gate)
-    gate.heard, gate.won = store.heard, store.won
+async def scene(schema, new_database) -> AsyncIterator[Restarting]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            private_redis() as first,
+            private_redis() as second,
+            new_database(template=schema) as dsn,
+        ):
+            address = Address(Path(folder) / "redis.sock", first)
+            async with open_ward(dsn, address.url) as ward:
+                yield Restarting(ward, address, [second])
+
+
+@pytest.fixture
+async def gated(scene) -> AsyncIterator[ReservationStore]:
+    store = scene.gated()
     yield store
     await store.close()
 
 
-async def _reserve(store, ward, order="o" * 20, buyer="late"):
-    request = Request(order, buyer, 0, 1)
-    return (await store.reserve(ward.sale.id, 0, ward.sale.epoch, [request]))[0].status
+async def test_a_connection_that_broke_is_no_restart(scene, gated):
+    assert await scene.reserve(gated) is Status.RESERVED
+    await scene.cut()
+    assert await scene.reserve(gated, "p" * 20, "later") is Status.RESERVED
 
 
-async def _restart(ward, disk=None) -> None:
-    """What a restart does: scripts are gone, and the data is what the disk has."""
-    if disk is not None:
-        await ward.put_back(disk)
-    await ward.redis.script_flush()
-
-
-async def test_a_restart_that_lost_nothing_goes_unnoticed(ward, gated):
+async def test_a_restarted_redis_waits_until_it_is_rebuilt(scene, gated):
+    ward = scene.ward
     await ward.reserve("ann")
     await ward.settle()
-    await _restart(ward)
-    assert await _reserve(gated, ward) is Status.RESERVED
+    assert await scene.reserve(gated) is Status.RESERVED
+    await scene.restart()
+
+    with pytest.raises(NotAsLeftError):
+        await scene.reserve(gated)
+    (fault,) = await ward.faults()
+    assert "restarted" in fault.reason
+    done = await scene.recover()
+
+    assert (done.orders, done.entries_lost) == (2, 0)
+    assert await scene.reserve(gated) is Status.REPLAYED
+    assert await ward.faults() == []
+    assert not await _may_have_lost(ward)
+    assert await ward.broken() == set()
 
 
-async def test_an_older_disk_sells_nothing(ward, gated):
+async def test_an_older_disk_sells_nothing(scene, gated):
+    ward = scene.ward
     await ward.reserve("ann")
     await ward.settle()
     disk = await ward.keep_disk()
     for number in range(9):
         await ward.reserve(f"winner-{number}")
     await ward.settle()
-    await _restart(ward, disk)
+    await scene.restart(disk)
 
     with pytest.raises(NotAsLeftError):
-        await _reserve(gated, ward)
+        await scene.reserve(gated)
 
-    # The control: whoever does not look sells a unit that somebody has.
-    assert await _reserve(ward.store, ward) is Status.RESERVED
-    await ward.recover()
-    assert await _reserve(gated, ward, "p" * 20, "later") is Status.SOLD_OUT
+    # The control: whoever does not ask sells a unit that somebody has.
+    assert await scene.reserve(ward.store) is Status.RESERVED
+    await scene.recover()
+    assert await scene.reserve(gated, "p" * 20, "later") is Status.SOLD_OUT
     assert await ward.broken() == set()
 
 
-async def test_a_tail_that_only_its_buyers_heard_of_is_missed(ward, gated):
+async def test_a_tail_that_only_its_buyers_heard_of_is_told_to_be_lost(scene, gated):
     """Nobody has settled or counted the entry that the disk lost; who answered with it has."""
+    ward = scene.ward
     disk = await ward.keep_disk()
-    assert await _reserve(gated, ward) is Status.RESERVED
-    await _restart(ward, disk)
-    assert await ward.faults() == []  # the control: the stores alone cannot tell
-
-    with pytest.raises(NotAsLeftError, match="went back"):
-        await _reserve(gated, ward, "p" * 20, "later")
-
-    done = await ward.recover()
-    assert done.entries_lost == 1
-    sql = "SELECT may_have_lost FROM sales WHERE id = $1"
-    assert await ward.pool.fetchval(sql, ward.sale.id)
-    assert await _reserve(gated, ward) is Status.RESERVED
-    assert await ward.broken() == set()
-
-
-async def test_a_lost_tail_is_missed_however_much_was_appended_since(ward, gated):
-    """Expiry and payments need not ask: they may be first at a server that was put back."""
-    await ward.reserve("ann")
-    disk = await ward.keep_disk()
-    assert await _reserve(gated, ward) is Status.RESERVED
-    await _restart(ward, disk)
-    await ward.store.pause(ward.sale.id, 0, ward.sale.epoch)
-    await ward.store.resume(ward.sale.id, 0, ward.sale.epoch)
-    assert gated.heard[ward.sale.id, 0] <= (await ward.store.snapshot(ward.sale.id, 0)).seq
-    assert await ward.faults() == []  # the control: as many entries are there as ever were
+    assert await scene.reserve(gated) is Status.RESERVED
+    await scene.restart(disk)
 
     with pytest.raises(NotAsLeftError):
-        await _reserve(gated, ward, "p" * 20, "later")
+        await scene.reserve(gated, "p" * 20, "later")
 
-    await ward.recover()
-    sql = "SELECT may_have_lost FROM sales WHERE id = $1"
-    assert await ward.pool.fetchval(sql, ward.sale.id)
-    assert await _reserve(gated, ward, "q" * 20, "later") is Status.RESERVED
+    done = await scene.recover()
+    assert done.entries_lost == 1
+    assert await _may_have_lost(ward)
+    assert await scene.reserve(gated) is Status.RESERVED
     assert await ward.broken() == set()
 
 
-async def test_what_was_lost_in_an_epoch_that_has_ended_is_recovered_once(ward, gated):
+async def test_it_is_told_also_by_a_process_that_comes_after_all_the_others(scene, gated):
+    """The lane was rebuilt and has gone on beyond what this process had heard."""
+    ward = scene.ward
     disk = await ward.keep_disk()
-    assert await _reserve(gated, ward) is Status.RESERVED
-    await ward.put_back(disk)
-    await ward.recover()
-    await _restart(ward)
-    assert await _reserve(gated, ward, "p" * 20, "later") is Status.RESERVED
-    assert gated.won[ward.sale.id, 0] == (ward.sale.epoch, "p" * 20)
+    assert await scene.reserve(gated) is Status.RESERVED
+    await scene.restart(disk)
+    await scene.recover()
+    for number in range(3):
+        await ward.reserve(f"quick-{number}")
+    assert not await _may_have_lost(ward)  # the control: the stores alone cannot tell
+
+    assert await scene.reserve(gated, "p" * 20, "later") is Status.RESERVED
+    assert await _may_have_lost(ward)
+    await ward.settle()
+    assert await ward.broken() == set()
 
 
-async def test_a_crowd_looks_once(ward, gated, monkeypatch):
-    await _restart(ward)
+async def test_a_process_that_writes_first_does_not_hide_it(scene):
+    """What the disk lost is settled; as many entries are appended again by somebody else."""
+    ward = scene.ward
+    disk = await ward.keep_disk()
+    await ward.reserve("ann")
+    await ward.settle()
+    await scene.restart(disk)
+    keeper, buyer = scene.gated(), scene.gated()
+
+    with pytest.raises(NotAsLeftError):
+        await keeper.pause(ward.sale.id, 0, ward.sale.epoch)
+
+    # The control: one that does not ask makes the numbers fit, and nobody sees a difference.
+    await ward.store.pause(ward.sale.id, 0, ward.sale.epoch)
+    (known,) = (await queries.watched(ward.pool))[0].known
+    assert (await ward.store.snapshot(ward.sale.id, 0)).seq == known.seq
+    with pytest.raises(NotAsLeftError):
+        await scene.reserve(buyer)
+    await scene.recover()
+    assert await ward.live() == 1
+    assert await ward.broken() == set()
+    for each in (keeper, buyer):
+        await each.close()
+
+
+async def test_a_crowd_looks_once(scene, gated, monkeypatch):
     looks = []
-    from flashsale.recovery import watch
-
-    look = watch.faults
+    look = queries.of_another_run
 
     async def counted(*arguments):
         looks.append(arguments)
         return await look(*arguments)
 
-    monkeypatch.setattr(watch, "faults", counted)
-    crowd = [_reserve(gated, ward, f"{n:020}", f"buyer-{n}") for n in range(8)]
+    monkeypatch.setattr(queries, "of_another_run", counted)
+    crowd = [scene.reserve(gated, f"{n:020}", f"buyer-{n}") for n in range(8)]
     statuses = await asyncio.gather(*crowd)
     assert statuses.count(Status.RESERVED) == 8
     assert len(looks) < 8, "they share a look"
+
+
+async def _may_have_lost(ward: Ward) -> bool:
+    sql = "SELECT may_have_lost FROM sales WHERE id = $1"
+    return bool(await ward.pool.fetchval(sql, ward.sale.id))
