@@ -79,13 +79,16 @@ class ReservationStore(Moves):
         )
         return status_of(reply)
 
-    async def pause(self, sale: str, lane: int, epoch: int) -> Status:
-        """Stop selling for a while: DONE, ALREADY, ILLEGAL."""
-        return await self._set_state("pause", sale, lane, epoch, "paused")
+    async def pause(self, sale: str, lane: int, epoch: int, revision: int) -> Status:
+        """Stop selling for a while: DONE, ALREADY, ILLEGAL.
 
-    async def resume(self, sale: str, lane: int, epoch: int) -> Status:
-        """Sell again: DONE, ALREADY, ILLEGAL."""
-        return await self._set_state("pause", sale, lane, epoch, "open")
+        `revision` is the sale's when it was read: where a later one was told this is ALREADY too.
+        """
+        return await self._set_state("pause", sale, lane, epoch, "paused", revision)
+
+    async def resume(self, sale: str, lane: int, epoch: int, revision: int) -> Status:
+        """Sell again, likewise."""
+        return await self._set_state("pause", sale, lane, epoch, "open", revision)
 
     async def close_sale(
         self, sale: str, lane: int, epoch: int, *, cancelled: bool = False
@@ -94,9 +97,12 @@ class ReservationStore(Moves):
         state = "cancelled" if cancelled else "closed"
         return await self._set_state("close_sale", sale, lane, epoch, state)
 
-    async def _set_state(self, script: str, sale: str, lane: int, epoch: int, state: str) -> Status:
+    async def _set_state(
+        self, script: str, sale: str, lane: int, epoch: int, state: str, *more: int
+    ) -> Status:
         keys = lane_keys(sale, lane)
-        reply = await self._runner.run(script, (keys.meta, keys.stock, keys.events), (epoch, state))
+        arguments: list[str | int] = [epoch, state, *more]
+        reply = await self._runner.run(script, (keys.meta, keys.stock, keys.events), arguments)
         return status_of(reply)
 
     async def add_supply(

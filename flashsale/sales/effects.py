@@ -114,9 +114,9 @@ async def _align(
     if snapshot.state == wanted:
         return renewed
     if sale.state is SaleState.PAUSED:
-        await store.pause(*place)
+        await store.pause(*place, sale.revision)
     elif sale.state in RUNNING_STATES:
-        await store.resume(*place)
+        await store.resume(*place, sale.revision)
     else:
         await store.close_sale(*place, cancelled=sale.state is SaleState.CANCELLED)
     return True

@@ -50,6 +50,7 @@ class Holdings:
     due_ms: dict[str, int] = field(default_factory=dict)
     supplies: set[str] = field(default_factory=set)
     shut: set[int] = field(default_factory=set)
+    revision: int = 0
     seq: int = 0
     now_ms: int = 0
     events: list[OrderEvent | SaleEvent] = field(default_factory=list)

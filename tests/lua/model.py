@@ -38,14 +38,14 @@ class LaneModel(Holdings):
         self._append(SaleEvent(EventKind.OPENED, f"{terms.starts_at_ms}-{terms.ends_at_ms}"))
         return [Status.UPDATED if known else Status.OPENED]
 
-    def pause(self, epoch: int, state: str) -> list[Any]:
+    def pause(self, epoch: int, state: str, revision: int) -> list[Any]:
         if refusal := self._foreign(epoch):
             return refusal
-        if self.state == state:
+        if self.state == state or revision < self.revision:
             return [Status.ALREADY]
         if self.state in {"closed", "cancelled"}:
             return [Status.ILLEGAL]
-        self.state = state
+        self.state, self.revision = state, revision
         self._append(SaleEvent(EventKind.PAUSED if state == "paused" else EventKind.RESUMED, ""))
         return [Status.DONE]
 

@@ -30,7 +30,7 @@ FIRST_TO_LAST = [
     ("change_item", 1, "b", "bob", 2),
     ("return_units", 1, "b", "bob", "F"),
     ("expire_due", 1, 10),
-    ("pause", 1, "paused"),
+    ("pause", 1, "paused", 1),
     ("shut_item", 1, 1, "shut"),
     ("snapshot",),
     ("tail", 1, "0-0", 10),
@@ -88,7 +88,7 @@ async def test_a_script_with_keys_of_two_lanes_is_refused(cluster: Redis):
     one, other = Lane(cluster, 0), Lane(cluster, 1)
     keys = (one.keys.meta, other.keys.stock, one.keys.events)
     with pytest.raises(ScriptError, match="slot"):
-        await one.runner.run("pause", keys, (1, "paused"))
+        await one.runner.run("pause", keys, (1, "paused", 1))
     await one.close()
 
 

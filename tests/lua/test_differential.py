@@ -125,7 +125,7 @@ class Run:
                 state = dice.choices(["shut", "open"], [1, 4])[0]
                 arguments = (epoch, dice.randrange(ITEMS + 1), state)
             case "pause":
-                arguments = (epoch, dice.choices(["paused", "open"], [1, 2])[0])
+                arguments = (epoch, dice.choices(["paused", "open"], [1, 2])[0], dice.randrange(9))
             case "close_sale":
                 arguments = (epoch, dice.choice(["closed", "cancelled"]))
             case _:

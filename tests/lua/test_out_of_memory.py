@@ -42,7 +42,7 @@ async def full() -> AsyncIterator[Lane]:
         ("reserve", 1, 1, "d", "dee", 0, 1),
         ("open_sale", 1, PAST, FUTURE, 3, 1000, 1, 10),
         ("add_supply", 1, "s1", 0, 5),
-        ("pause", 1, "paused"),
+        ("pause", 1, "paused", 1),
         ("pay", 1, "b", "bob", 1000),
         ("change_item", 1, "b", "bob", 1),
         ("add_item", 1, 1, 5),

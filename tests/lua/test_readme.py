@@ -42,6 +42,7 @@ async def test_keys_hold_what_is_listed(lane: Lane):
     await lane.open(10)
     await lane.reserve(("order", "ann", 0, 1))
     await lane.call("shut_item", 1, 0, "shut")
+    await lane.call("pause", 1, "paused", 1)
     listed = {
         key.strip("`"): set(re.findall(r"`(\w+(?::n)?)`", what)) for key, _, what in rows("Keys")
     }

@@ -19,9 +19,11 @@ REFUSED = [
     ("open_sale", (1, PAST, FUTURE, 2, 1000, 1, -1), ["BAD_ARGUMENT"]),
     ("open_sale", (1, PAST, FUTURE, 2, 1000, 2, 10, 10), ["ILLEGAL"]),
     ("open_sale", (1, PAST, FUTURE, 2, 3_600_000, 1, 99), ["ALREADY"]),
-    ("pause", (2, "paused"), ["FOREIGN_EPOCH"]),
-    ("pause", (1, "closed"), ["BAD_ARGUMENT"]),
-    ("pause", (1, "open"), ["ALREADY"]),
+    ("pause", (2, "paused", 1), ["FOREIGN_EPOCH"]),
+    ("pause", (1, "closed", 1), ["BAD_ARGUMENT"]),
+    ("pause", (1, "paused", "1e3"), ["BAD_ARGUMENT"]),
+    ("pause", (1, "paused"), ["BAD_ARGUMENT"]),
+    ("pause", (1, "open", 1), ["ALREADY"]),
     ("close_sale", (2, "closed"), ["FOREIGN_EPOCH"]),
     ("close_sale", (1, "paused"), ["BAD_ARGUMENT"]),
     ("add_supply", (2, "s1", 0, 5), ["FOREIGN_EPOCH"]),
@@ -189,7 +191,7 @@ async def _try(lane: Lane, attempt: Attempt) -> list:
     if attempt.lane:
         assert await lane.open(3, **attempt.lane) == ["UPDATED"]
     if attempt.pause:
-        assert await lane.call("pause", 1, "paused") == ["DONE"]
+        assert await lane.call("pause", 1, "paused", 1) == ["DONE"]
     if attempt.shut:
         assert await lane.call("shut_item", 1, 0, "shut") == ["DONE"]
     if attempt.close:

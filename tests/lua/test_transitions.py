@@ -16,7 +16,8 @@ OPEN = ("open_sale", 1, PAST, FUTURE, 2, HOUR_MS, 1, 10)
 OPEN_TWO = ("open_sale", 1, PAST, FUTURE, 2, HOUR_MS, 2, 10, 1)
 ANN = ("reserve", 1, 1, "a", "ann", 0, 2)
 CLOSE, CANCEL = ("close_sale", 1, "closed"), ("close_sale", 1, "cancelled")
-PAUSE, RESUME = ("pause", 1, "paused"), ("pause", 1, "open")
+PAUSE, RESUME = ("pause", 1, "paused", 2), ("pause", 1, "open", 3)
+LATE_RESUME = ("pause", 1, "open", 1)
 RELEASE, REJECT = ("release", 1, "a", "ann", "C"), ("release", 1, "a", "ann", "J")
 FULL, ONE_HOLD = (10, 10, 0, 0, 0), (10, 8, 2, 0, 0)
 HELD = {"a": "R:1:0:2:T:ann"}
@@ -172,6 +173,10 @@ CASES = [
     ),
     Case("pausing", [OPEN], PAUSE, ["DONE"], EMPTY._replace(state="paused", seq=2), [["pause\t"]]),
     Case("resuming", [OPEN, PAUSE], RESUME, ["DONE"], EMPTY._replace(seq=3), [["resume\t"]]),
+    Case(
+        "resuming by who read the sale before it was paused",
+        *([OPEN, PAUSE], LATE_RESUME, ["ALREADY"], EMPTY._replace(state="paused", seq=2), []),
+    ),
     Case(
         "closing leaves holds their time",
         [OPEN, ANN],

@@ -189,10 +189,10 @@ async def test_a_process_that_writes_first_does_not_hide_it(scene):
     keeper, buyer = scene.gated(), scene.gated()
 
     with pytest.raises(NotAsLeftError):
-        await keeper.pause(ward.sale.id, 0, ward.sale.epoch)
+        await keeper.pause(ward.sale.id, 0, ward.sale.epoch, 9)
 
     # The control: one that does not ask makes the numbers fit, and nobody sees a difference.
-    await ward.store.pause(ward.sale.id, 0, ward.sale.epoch)
+    await ward.store.pause(ward.sale.id, 0, ward.sale.epoch, 9)
     (known,) = (await queries.watched(ward.pool))[0].known
     assert (await ward.store.snapshot(ward.sale.id, 0)).seq == known.seq
     with pytest.raises(NotAsLeftError):

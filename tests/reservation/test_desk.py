@@ -75,7 +75,7 @@ async def supplied(store: ReservationStore) -> None:
 
 async def paused_and_resumed(store: ReservationStore) -> None:
     await store.add_supply(*LANE, "wave", 0, 1)
-    await store.resume(*LANE)
+    await store.resume(*LANE, 1)
 
 
 @pytest.mark.parametrize("reopen", [released, expired, supplied, paused_and_resumed])
@@ -86,7 +86,7 @@ async def test_what_comes_back_is_sold_to_the_next_who_asks(
     await store.open_sale(*LANE, terms, [2])
     await store.reserve(*LANE, [WINNER])
     if reopen is paused_and_resumed:
-        await store.pause(*LANE)
+        await store.pause(*LANE, 1)
     await shut(desk)
     await refused_here(desk, STRANGER)
     await reopen(store)

@@ -53,7 +53,7 @@ async def test_every_refusal_is_the_one_redis_gives(
 ):
     await store.open_sale(*LANE, terms, capacities)
     if state == "paused":
-        await store.pause(*LANE)
+        await store.pause(*LANE, 1)
     elif state is not None:
         await store.close_sale(*LANE, cancelled=state == "cancelled")
     await shut(desk, Request("order-0", "asker", 1, 1))

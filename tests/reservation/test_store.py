@@ -35,9 +35,9 @@ async def test_a_lane_from_its_opening_to_its_end(store: ReservationStore, clien
     longer = Terms(1_000, 9_000_000_000_001, 2, 3_600_000)
     assert await store.open_sale(*LANE, longer, [10, 1]) is Status.UPDATED
     assert await store.add_supply(*LANE, "s1", 1, 4) is Status.DONE
-    assert await store.pause(*LANE) is Status.DONE
-    assert await store.pause(*LANE) is Status.ALREADY
-    assert await store.resume(*LANE) is Status.DONE
+    assert await store.pause(*LANE, 1) is Status.DONE
+    assert await store.pause(*LANE, 1) is Status.ALREADY
+    assert await store.resume(*LANE, 1) is Status.DONE
     (decision,) = await store.reserve(*LANE, [ANN])
     assert decision.status is Status.RESERVED
 
@@ -150,8 +150,8 @@ LOST: list[tuple[str, Callable[[ReservationStore, int], Awaitable[object]]]] = [
     ("snapshot", lambda store, epoch: store.snapshot(SALE, epoch)),
 ]
 SAID: list[tuple[str, Callable[[ReservationStore, int], Awaitable[object]]]] = [
-    ("pause", lambda store, epoch: store.pause(SALE, 0, epoch)),
-    ("resume", lambda store, epoch: store.resume(SALE, 0, epoch)),
+    ("pause", lambda store, epoch: store.pause(SALE, 0, epoch, 1)),
+    ("resume", lambda store, epoch: store.resume(SALE, 0, epoch, 1)),
     ("close", lambda store, epoch: store.close_sale(SALE, 0, epoch)),
     ("supply", lambda store, epoch: store.add_supply(SALE, 0, epoch, "s", 0, 1)),
     ("retire", lambda store, epoch: store.retire(SALE, 0, epoch)),

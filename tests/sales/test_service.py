@@ -11,6 +11,7 @@ from flashsale.access.queries import create_merchant
 from flashsale.domain.outcomes import Status
 from flashsale.domain.sales import SaleState
 from flashsale.sales import errors
+from flashsale.sales.effects import enact
 from flashsale.sales.forms import SaleForm, parse_form
 from tests.sales.shop import Shop, body, item, now, rfc3339
 
@@ -84,6 +85,19 @@ async def test_the_life_of_a_sale_reaches_redis(shop: Shop):
     ]
     cancelled = await shop.service.cancel(shop.merchant, (await shop.scheduled()).id)
     assert (await shop.store.snapshot(cancelled.id, 0)).state == "cancelled"
+
+
+async def test_who_read_a_sale_before_it_was_paused_does_not_resume_it(shop: Shop):
+    """As a timekeeper that stood still between its reading and its telling."""
+    before = await shop.scheduled()
+    await shop.service.pause(shop.merchant, before.id)
+    await enact(shop.pool, shop.store, before)
+    assert (await shop.store.snapshot(before.id, 0)).state == "paused"
+
+    # The control: told under the newest revision it would sell.
+    paused = await shop.service.facts(before.id)
+    await enact(shop.pool, shop.store, dataclasses.replace(before, revision=paused.revision))
+    assert (await shop.store.snapshot(before.id, 0)).state == "open"
 
 
 async def test_a_cancelled_draft_never_was_public(shop: Shop):
