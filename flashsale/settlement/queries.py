@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import asyncpg
 
-from flashsale.domain.events import OrderEvent
+from flashsale.domain.events import Entry, OrderEvent
 from flashsale.domain.orders import OrderState
 from flashsale.settlement.plan import (
     ORDER_COLUMNS,
@@ -106,6 +106,11 @@ async def advance_lane(connection: Connection, sale: str, lane: int, batch: Fold
     ranges = [asyncpg.Range(low, high) for low, high in batch.sequences]
     entry_id, epoch = batch.last_entry_id, batch.epoch
     return bool(await connection.fetchval(SQL["advance_lane"], sale, lane, ranges, entry_id, epoch))
+
+
+async def is_drained(connection: Connection, sale: str, lane: int, entry: Entry) -> bool:
+    """Whether recovery has done with the entry's epoch."""
+    return bool(await connection.fetchval(SQL["is_drained"], sale, lane, entry.epoch))
 
 
 async def add_dead_letters(

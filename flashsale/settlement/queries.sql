@@ -68,6 +68,10 @@ ON CONFLICT (sale_id, lane) DO UPDATE SET
 WHERE l.drained_epoch <= $5
 RETURNING true;
 
+-- name: is_drained
+-- Whether recovery has drained the lane of entries of an epoch.
+SELECT drained_epoch > $3 FROM lanes WHERE sale_id = $1 AND lane = $2;
+
 -- name: lock_order
 -- One order that is about to change without Redis.
 SELECT id, sale_id, item, buyer_id, quantity, state, version, closing

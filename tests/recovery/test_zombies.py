@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from flashsale.domain.events import EventKind
 from flashsale.domain.outcomes import Status
 from flashsale.settlement.letters import dead_letters, replay
 from flashsale.settlement.settler import Settler
@@ -39,6 +40,30 @@ async def test_what_redis_lost_is_not_settled_behind_the_back_of_who_bought_it_s
     assert "ann" not in await _states(ward)
     assert set((await _states(ward)).values()) == {"confirmed"}
     assert await ward.broken() == set()
+
+
+async def test_late_money_for_what_others_bought_since_is_no_dead_letter(ward):
+    """It does not fit any more, and nobody has to look at it: the payment is applied anew."""
+    order = await ward.reserve("ann")
+    await ward.redis.zadd(ward.keys.deadlines, {order: 1})
+    place = (ward.sale.id, 0, ward.sale.epoch)
+    assert (await ward.store.expire_due(*place, 10)).count == 1
+    await ward.settle()
+    captured = await ward.store.capture(*place, order, "ann", EventKind.PAID)
+    assert captured.status is Status.CAPTURED
+    settler, catalogue, delivery = await _hands(ward)
+    await ward.redis.flushdb()
+    await ward.recover()
+    for number in range(10):
+        await ward.ask(f"{number:020}", f"buyer-{number}")
+    await ward.settle()
+
+    settled = await settler.settle(catalogue, 0, delivery)
+
+    assert (settled.drained, settled.dead_letters) == (1, [])
+    # The control: without the fence it is put aside for a person to look at.
+    await ward.pool.execute("UPDATE lanes SET drained_epoch = 0")
+    assert len((await settler.settle(catalogue, 0, delivery)).dead_letters) == 1
 
 
 async def test_what_was_drained_is_settled_once(ward):
