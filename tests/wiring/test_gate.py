@@ -28,7 +28,7 @@ async def test_the_gate_is_open_only_while_redis_holds_what_is_sold(
     async with new_database(template=schema) as dsn, open_shop(dsn, redis_url) as shop:
         away = Redis(unix_socket_path=str(tmp_path / "gone.sock"), retry=Retry(NoBackoff(), 0))
         gone = ReservationStore(away, SCRIPTS)
-        assert await gate(gone) is None, "there is nothing to sell"
+        assert await gate(shop.store) is None, "there is nothing to sell"
         sale = await shop.scheduled()
         assert await gate(shop.store) is None
         assert await gate(gone) == "Redis does not answer"
