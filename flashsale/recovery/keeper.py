@@ -13,7 +13,7 @@ from flashsale.recovery.watch import Fault, faults
 from flashsale.sentences import told
 
 LOOK_SECONDS = 0.5
-BACKOFF_SECONDS_MAX = 5.0
+BACKOFF_SECONDS_MAX = 1.0  # buyers wait for what is looked at late
 
 
 @dataclass(slots=True)
