@@ -54,7 +54,7 @@ def accounted(run: Run) -> Iterator[Broken]:
 
 
 def followed(run: Run) -> Iterator[Broken]:
-    """INV-3, INV-5, INV-11 and INV-13 on what is left of each lane's stream."""
+    """INV-1, INV-3, INV-5, INV-11 and INV-13 on what is left of each lane's stream."""
     for lane in run.lanes:
         walk = _Walk(lane, gone=_gone(run, lane))
         for entry in lane.entries:
@@ -89,6 +89,9 @@ class _Walk:
         rebuilt = any(kind == "recovered" for kind, _ in entry.sales)
         whole = self.before is not None and self.before.seq + 1 == entry.seq and not rebuilt
         yield from self._in_line(entry, rebuilt=rebuilt)
+        if min(entry.available, default=0) < 0:
+            evidence = self._where(entry) | {"available": entry.available}
+            yield Broken("INV-1", "less than nothing was for sale", evidence)
         if not whole and self.before is not None and not rebuilt:
             # What happened in between is settled and gone: a record may have moved on since, and a
             # sale that was paused may have been resumed.

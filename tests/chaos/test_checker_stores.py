@@ -129,6 +129,10 @@ def stock_without_an_event(story: Story) -> None:
     story.entries[3]["fields"]["available"] = "0"
 
 
+def sold_out_of_nothing(story: Story) -> None:
+    story.entries[3]["fields"]["available"] = "-1"
+
+
 def told_twice(story: Story) -> None:
     story.entries[3]["fields"]["events"] = story.entries[2]["fields"]["events"]
 
@@ -185,6 +189,7 @@ def sold_after_the_end(story: Story) -> None:
         (an_entry_is_missing, "INV-3", "an entry is missing between two others"),
         (a_number_twice, "INV-15", "an entry number was given twice"),
         (an_ended_epoch, "INV-3", "a command of an epoch that had ended took effect"),
+        (sold_out_of_nothing, "INV-1", "less than nothing was for sale"),
         (stock_without_an_event, "INV-3", "stock changed by more or less than its events"),
         (told_twice, "INV-5", "an order's change was told twice"),
         (an_illegal_step, "INV-11", "an order took a step that is not legal"),
