@@ -84,9 +84,15 @@ class Links:
 
     async def _connect(self, link: AbstractConnection) -> None:
         await link.connect()  # type: ignore[no-untyped-call]
-        if self._admit is not None:
+        if self._admit is None:
+            return
+        try:
             await link.send_packed_command([_pack(("INFO", "server"))])
             await self._admit(run_id(await link.read_response(timeout=math.inf)))
+        except ResponseError:
+            # Busy, or forbidden to tell: the next call has to ask again.
+            await link.disconnect(nowait=True)
+            raise
 
     async def close(self) -> None:
         """Close what is idle; calls in flight close their own."""
