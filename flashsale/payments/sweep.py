@@ -100,10 +100,10 @@ class Sweep:
 
         What is given back goes to the outbox, behind which nobody else's money is to wait.
         """
-        if await due_wishes(self._pool, self._limit) >= self._limit:
-            return self._limit
         looked = await queries.orders_called_off(self._pool, self._place, _REFUNDABLE, _LOOKED_MAX)
         owed = [order_id for order_id, is_owed in looked if is_owed][: self._limit]
+        if owed and await due_wishes(self._pool, self._limit) >= self._limit:
+            return self._limit
         for first in range(0, len(owed), _TOGETHER):
             await self._refunds.close_all(owed[first : first + _TOGETHER], Cause.SALE_CANCELLED)
         if len(owed) == self._limit:

@@ -59,6 +59,13 @@ async def test_it_waits_while_others_have_much_to_do(till: Till):
     await till.audit(sale)
 
 
+async def test_it_hurries_nobody_where_nothing_is_to_be_given_back(till: Till):
+    """So many wishes may be due because their provider is away; the test above is the control."""
+    await wish(till.pool, [Wish("another", str(number)) for number in range(3)])
+    assert await small(till, 3).tick() == 0
+    await till.pool.execute("DELETE FROM outbox WHERE kind = 'another'")
+
+
 async def test_a_sale_without_live_orders_is_not_looked_through(till: Till):
     sale, [order] = await called_off(till, 1)
 
