@@ -80,15 +80,22 @@ async def note_seen(pool: Pool, seen: Mapping[tuple[str, int], int]) -> None:
     await _by_lane(pool, "note_seen", seen)
 
 
-async def tell_of_lost(pool: Pool, heard: Mapping[tuple[str, int], int]) -> None:
-    """Remember that orders were lost, where more was heard of a lane than it was rebuilt with."""
-    await _by_lane(pool, "tell_of_lost", heard)
+async def tell_of_lost(pool: Pool, heard: Mapping[tuple[str, int], int], run: str) -> None:
+    """Remember that orders were lost, where more was heard of a lane than `run` was rebuilt with.
+
+    `heard` is from before this run of Redis was used.
+    """
+    await _by_lane(pool, "tell_of_lost", heard, run)
 
 
-async def _by_lane(pool: Pool, name: str, numbers: Mapping[tuple[str, int], int]) -> None:
+async def _by_lane(
+    pool: Pool, name: str, numbers: Mapping[tuple[str, int], int], *more: str
+) -> None:
     if numbers:
-        sales, lanes = zip(*numbers, strict=True)
-        await pool.execute(_SQL[name], list(sales), list(lanes), list(numbers.values()))
+        # Every process tells at once where Redis was restarted: in one order, or they deadlock.
+        places = sorted(numbers)
+        columns = [*map(list, zip(*places, strict=True)), [numbers[each] for each in places]]
+        await pool.execute(_SQL[name], *columns, *more)
 
 
 async def take_sale(session: Connection, sale: str) -> bool:

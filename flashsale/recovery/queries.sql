@@ -19,11 +19,13 @@ WHERE armed_at IS NOT NULL AND retired_at IS NULL AND redis_run IS DISTINCT FROM
 ORDER BY id LIMIT 1;
 
 -- name: tell_of_lost
--- Sales of which a buyer was answered with a later entry than the last rebuilding has found.
+-- Sales of which a buyer was answered with a later entry than the last rebuilding has found. What
+-- was not rebuilt in this run, since it is retired, has lost nothing by it.
 UPDATE sales AS s SET may_have_lost = true
 FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS heard (sale_id, lane, seq)
 JOIN lanes AS l USING (sale_id, lane)
-WHERE s.id = heard.sale_id AND NOT s.may_have_lost AND heard.seq > l.survived_seq;
+WHERE s.id = heard.sale_id AND s.redis_run = $4
+    AND NOT s.may_have_lost AND heard.seq > l.survived_seq;
 
 -- name: note_seen
 -- The newest entry number that was seen; it never goes down.

@@ -118,6 +118,6 @@ class Gate:
             await queries.note_seen(self._pool, dict(self.heard))
             return stranger
         # It may have been rebuilt before we came to tell what we had heard.
-        await queries.tell_of_lost(self._pool, dict(self.heard))
+        await queries.tell_of_lost(self._pool, dict(self.heard), run)
         self._run = run
         return None

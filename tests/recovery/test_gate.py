@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
+from asyncpg import LockNotAvailableError
 from redis.exceptions import RedisError
 
 from flashsale.domain.outcomes import Status
@@ -22,6 +23,12 @@ from tests.lua.private_server import private_redis
 from tests.reconciliation.scene import SCRIPTS
 from tests.recovery.address import Address
 from tests.recovery.ward import Ward, open_ward
+
+WAITS = """
+SELECT EXISTS (
+    SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+)
+"""
 
 
 class Restarting:
@@ -177,6 +184,47 @@ async def test_it_is_told_also_by_a_process_that_comes_after_all_the_others(scen
     assert await _may_have_lost(ward)
     await ward.settle()
     assert await ward.broken() == set()
+
+
+async def test_a_sale_that_was_over_before_the_restart_has_lost_nothing(scene, gated):
+    ward = scene.ward
+    assert await scene.reserve(gated) is Status.RESERVED
+    await ward.settle()
+    await ward.pool.execute("UPDATE sales SET retired_at = now() WHERE id = $1", ward.sale.id)
+    await scene.restart({})
+    for _ in range(2):  # the first finds its connection broken
+        with contextlib.suppress(StoreUnavailableError):
+            await gated.run_id()
+
+    sql = "SELECT survived_seq FROM lanes WHERE sale_id = $1 AND lane = 0"
+    survived = await ward.pool.fetchval(sql, ward.sale.id)
+    assert gated.heard[ward.sale.id, 0] > survived  # the control: by its numbers it has
+    assert not await _may_have_lost(ward)
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["", "control"])
+async def test_those_who_tell_of_the_same_lanes_do_not_lock_each_other_out(scene, ordered):
+    """The control takes the rows as they came, and holds one that whoever it waits for needs."""
+    pool, sale = scene.ward.pool, scene.ward.sale.id
+    await queries.note_seen(pool, {(sale, 0): 1, (sale, 1): 1})
+    row = "SELECT FROM lanes WHERE sale_id = $1 AND lane = $2 FOR UPDATE NOWAIT"
+
+    def tell() -> Awaitable[object]:
+        if ordered:
+            return queries.note_seen(pool, {(sale, 1): 2, (sale, 0): 2})
+        return pool.execute(queries._SQL["note_seen"], [sale, sale], [1, 0], [2, 2])
+
+    async with pool.acquire() as other:
+        locking = other.transaction()
+        await locking.start()
+        await other.execute(row, sale, 0)
+        telling = asyncio.ensure_future(tell())
+        while not await pool.fetchval(WAITS):
+            await asyncio.sleep(0.001)
+        with contextlib.nullcontext() if ordered else pytest.raises(LockNotAvailableError):
+            await other.execute(row, sale, 1)
+        await locking.rollback()
+        await telling
 
 
 async def test_a_process_that_writes_first_does_not_hide_it(scene):
