@@ -99,7 +99,7 @@ class Recovery:
         # Asked first: where Redis restarts in between, this is all done again.
         run = await self.store.run_id()
         facts = await find_sale(session, sale)
-        found = 0 if facts is None else await self._epoch_in_redis(facts)
+        found = 0 if facts is None else await self._epoch_in_redis(session, facts)
         epoch = await queries.begin(session, sale, reason, found)
         if epoch is None or facts is None:
             raise NotRecoverableError(f"Sale {sale} has no lanes that Redis should hold.")
@@ -111,12 +111,18 @@ class Recovery:
         begun = await self._step(session, sale, epoch, "rebuilding", "draining", begun)
         return await self._rebuild(session, sale, epoch, run, known, begun)
 
-    async def _epoch_in_redis(self, facts: SaleFacts) -> int:
-        """The highest epoch that a lane is open or sealed in; 0 where there is no lane."""
+    async def _epoch_in_redis(self, session: Connection, facts: SaleFacts) -> int:
+        """The highest epoch that a lane is open or sealed in; 0 where there is no lane.
+
+        One above it where a lane that an attempt has opened went back since: it is filled anew.
+        """
         found = 0
-        for lane in range(facts.lanes):
+        records = await queries.lane_records(session, facts.id, facts.lanes)
+        for lane, record in enumerate(records):
             with contextlib.suppress(LaneLostError):
-                found = max(found, abs((await self.store.snapshot(facts.id, lane)).epoch))
+                snapshot = await self.store.snapshot(facts.id, lane)
+                went_back = snapshot.epoch > 0 and snapshot.seq < _known_seq(record)
+                found = max(found, abs(snapshot.epoch) + went_back)
         return found
 
     async def _step(
@@ -134,15 +140,15 @@ class Recovery:
         for lane, record in enumerate(records):
             if await self.rebuilder.seal(facts.id, lane, epoch) is Status.OPENED:
                 known.opened.add(lane)
-            settled = max((high - 1 for _, high in record.accounted), default=0)
+            known_seq = _known_seq(record)
             try:
                 snapshot = await self.store.snapshot(facts.id, lane)
                 seq, last_id = snapshot.seq, snapshot.last_entry_id
             except LaneLostError:
                 seq, last_id = 0, "0-0"
-            if seq < max(settled, record.seen_seq) or not seq:
+            if seq < known_seq or not seq:
                 await queries.may_have_lost(session, facts.id)
-            known.survived.append(max(seq, settled, record.seen_seq))
+            known.survived.append(max(seq, known_seq))
             known.last_ids.append(max(last_id, record.last_entry_id, key=position))
         return known
 
@@ -209,6 +215,11 @@ class Recovery:
                 part = orders[at : at + ORDERS_MAX]
                 put = [lane_order(order, facts.kind, facts.id, now_ms) for order in part]
                 await self.rebuilder.put(facts.id, lane, epoch, put)
+
+
+def _known_seq(record: queries.LaneRecord) -> int:
+    """The newest entry that anybody has settled, put aside or seen."""
+    return max([record.seen_seq, *(high - 1 for _, high in record.accounted)])
 
 
 def _live_units(orders: Sequence[StoredOrder]) -> Counter[int]:

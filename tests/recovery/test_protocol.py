@@ -233,6 +233,28 @@ async def test_killed_anywhere_it_is_gone_on_with(wide_ward, calls, after):
     assert await ward.pool.fetchval("SELECT count(*) FROM recoveries WHERE step = 'opened'") == 1
 
 
+async def test_a_lane_that_went_back_behind_its_opening_is_filled_again(ward):
+    """Killed between the last opening and the end; sold from, and lost once more."""
+    await ward.reserve("ann")
+    await ward.settle()
+    await ward.redis.flushdb()
+    with pytest.raises(KilledError):
+        await ward.recover(Dying(ward.rebuilder, 4, after=True))
+    await ward.look_again()
+    disk = await ward.keep_disk()
+    order = await ward.reserve("bob")
+    await ward.settle()
+    await ward.put_back(disk)
+
+    done = await ward.recover()
+
+    assert (done.epoch, done.orders, done.live_units) == (4, 2, 2)
+    assert (await ward.store.snapshot(ward.sale.id, 0)).stock[0].available == 8
+    assert (await ward.ask(order, "bob")).status is Status.REPLAYED
+    assert await ward.faults() == []
+    assert await ward.broken() == set()
+
+
 def _fields(sale):
     return {name: getattr(sale, name) for name in sale.__slots__}
 
