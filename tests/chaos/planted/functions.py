@@ -96,12 +96,12 @@ FUNCTIONS = (
     Bug(
         "recover_without_draining",
         "recovery does not settle what survived",
-        frozenset({"INV-4", "INV-15"}),
+        frozenset({"INV-4", "INV-9", "INV-15"}),
         seconds=10,
         faults=(
             Fault(2000, "stop_and_go", {"name": "settle-1", "ms": 4000}),
             Fault(2000, "stop_and_go", {"name": "settle-2", "ms": 4000}),
-            Fault(2800, "old_aof", {"ms": 1500}),
+            Fault(2800, "kill_redis", {"name": "redis"}),
         ),
         patches=(patches.recover_without_draining,),
     ),
