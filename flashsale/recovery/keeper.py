@@ -50,18 +50,26 @@ class RecoveryKeeper:
                 await asyncio.wait_for(stop.wait(), rest_seconds)
 
     async def look(self) -> None:
-        """Recover every sale that is at fault now; raises what keeps one from being recovered."""
-        recovery = self.recovery
-        found = await faults(recovery.pool, recovery.store)
+        """Recover every sale that is at fault now; raises what keeps the first from that."""
+        found = await faults(self.recovery.pool, self.recovery.store)
         self.progress.faults = len(found)
+        failures = []
         for fault in found:
             self.on_fault(fault)
-            done = await recovery.recover(
-                fault.sale, fault.reason, unless=partial(self._is_well, fault.sale)
-            )
-            if done is not None:
-                self.progress.recovered += 1
-                self.on_recovered(done)
+            try:
+                await self._recover(fault)
+            except Exception as error:  # noqa: BLE001 - the next sale is another matter
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _recover(self, fault: Fault) -> None:
+        done = await self.recovery.recover(
+            fault.sale, fault.reason, unless=partial(self._is_well, fault.sale)
+        )
+        if done is not None:
+            self.progress.recovered += 1
+            self.on_recovered(done)
 
     async def _is_well(self, sale: str) -> bool:
         return not await faults(self.recovery.pool, self.recovery.store, [sale])

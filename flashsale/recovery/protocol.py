@@ -99,30 +99,33 @@ class Recovery:
         # Asked first: where Redis restarts in between, this is all done again.
         run = await self.store.run_id()
         facts = await find_sale(session, sale)
-        found = 0 if facts is None else await self._epoch_in_redis(session, facts)
+        found = 0 if facts is None else await self._epoch_in_redis(session, facts, run)
         epoch = await queries.begin(session, sale, reason, found)
         if epoch is None or facts is None:
             raise NotRecoverableError(f"Sale {sale} has no lanes that Redis should hold.")
         known = await self._seal(session, facts, epoch)
+        # What is sealed is used by nobody: from here on other sales need not wait for this one.
+        await queries.sealed(session, sale, run, known.survived)
         begun = await self._step(session, sale, epoch, "draining", "sealing", begun)
         for lane in range(facts.lanes):
             await self.drain(sale, lane)
         await queries.fence(session, sale, facts.lanes, epoch)
         begun = await self._step(session, sale, epoch, "rebuilding", "draining", begun)
-        return await self._rebuild(session, sale, epoch, run, known, begun)
+        return await self._rebuild(session, sale, epoch, known, begun)
 
-    async def _epoch_in_redis(self, session: Connection, facts: SaleFacts) -> int:
+    async def _epoch_in_redis(self, session: Connection, facts: SaleFacts, run: str) -> int:
         """The highest epoch that a lane is open or sealed in; 0 where there is no lane.
 
-        One above it where a lane that an attempt has opened went back since: it is filled anew.
+        One above it where a lane is open that may have gone back since: it is filled anew.
         """
         found = 0
+        restarted = await queries.run_of(session, facts.id) != run
         records = await queries.lane_records(session, facts.id, facts.lanes)
         for lane, record in enumerate(records):
             with contextlib.suppress(LaneLostError):
                 snapshot = await self.store.snapshot(facts.id, lane)
-                went_back = snapshot.epoch > 0 and snapshot.seq < _known_seq(record)
-                found = max(found, abs(snapshot.epoch) + went_back)
+                went_back = restarted or snapshot.seq < _known_seq(record)
+                found = max(found, abs(snapshot.epoch) + (went_back and snapshot.epoch > 0))
         return found
 
     async def _step(
@@ -153,13 +156,7 @@ class Recovery:
         return known
 
     async def _rebuild(
-        self,
-        session: Connection,
-        sale: str,
-        epoch: int,
-        run: str,
-        known: _Known,
-        begun: float,
+        self, session: Connection, sale: str, epoch: int, known: _Known, begun: float
     ) -> Recovered:
         facts = await queries.take_stock(session, sale)
         lanes: list[list[StoredOrder]] = [[] for _ in range(facts.lanes)]
@@ -188,7 +185,7 @@ class Recovery:
             "entries_lost": entries_lost,
         }
         took_ms = int((time.monotonic() - begun) * 1000)
-        reason, steps = await queries.end(session, sale, epoch, **totals, took_ms=took_ms, run=run)
+        reason, steps = await queries.end(session, sale, epoch, **totals, took_ms=took_ms)
         return Recovered(sale, epoch, reason, took_ms=steps, **totals)
 
     async def _fill(

@@ -69,6 +69,17 @@ async def watched(pool: Pool, sales: Sequence[str] | None = None) -> list[Watche
     return found
 
 
+async def run_of(session: Connection, sale: str) -> str | None:
+    """The run of Redis in which the sale's lanes were armed, or last sealed."""
+    run: str | None = await session.fetchval(_SQL["run_of"], sale)
+    return run
+
+
+async def sealed(session: Connection, sale: str, run: str, survived: Sequence[int]) -> None:
+    """Record that nobody uses a lane of this run before it is rebuilt; `survived` lane by lane."""
+    await session.execute(_SQL["sealed"], sale, run, list(survived))
+
+
 async def of_another_run(pool: Pool, run: str) -> str | None:
     """A sale that this run of Redis cannot be used with yet."""
     sale: str | None = await pool.fetchval(_SQL["of_another_run"], run)
@@ -200,11 +211,10 @@ async def end(
     live_units: int,
     entries_lost: int,
     took_ms: int,
-    run: str,
 ) -> tuple[str, dict[str, int]]:
     """Record the end; the reason it was begun for, and how long each step took."""
     row = await session.fetchrow(
-        _SQL["end_recovery"], sale, epoch, orders, live_units, entries_lost, took_ms, run
+        _SQL["end_recovery"], sale, epoch, orders, live_units, entries_lost, took_ms
     )
     assert row is not None
     return row["reason"], json.loads(row["took_ms"])

@@ -12,8 +12,23 @@ FROM sales AS s LEFT JOIN lanes AS l ON l.sale_id = s.id
 WHERE s.armed_at IS NOT NULL AND s.retired_at IS NULL AND ($1::text[] IS NULL OR s.id = ANY ($1))
 GROUP BY s.id ORDER BY s.id;
 
+-- name: run_of
+-- The run of Redis in which the sale's lanes were armed, or last sealed.
+SELECT redis_run FROM sales WHERE id = $1;
+
+-- name: sealed
+-- All lanes are sealed in this run of Redis. What of them came into the run is noted once.
+WITH survived AS (
+    INSERT INTO lanes AS l (sale_id, lane, survived_seq)
+    SELECT $1, lane - 1, seq FROM unnest($3::bigint[]) WITH ORDINALITY AS s (seq, lane)
+    ORDER BY lane
+    ON CONFLICT (sale_id, lane) DO UPDATE SET survived_seq = EXCLUDED.survived_seq
+    WHERE (SELECT redis_run IS DISTINCT FROM $2 FROM sales WHERE id = $1)
+)
+UPDATE sales SET redis_run = $2 WHERE id = $1;
+
 -- name: of_another_run
--- A sale whose lanes were neither armed nor rebuilt in this run of Redis; or none.
+-- A sale whose lanes were neither armed nor sealed in this run of Redis; or none.
 SELECT id FROM sales
 WHERE armed_at IS NOT NULL AND retired_at IS NULL AND redis_run IS DISTINCT FROM $1
 ORDER BY id LIMIT 1;
@@ -35,8 +50,9 @@ ON CONFLICT (sale_id, lane) DO UPDATE SET seen_seq = EXCLUDED.seen_seq
 WHERE l.seen_seq < EXCLUDED.seen_seq;
 
 -- name: take_sale
--- One recovery of a sale at a time; held by the session.
-SELECT pg_try_advisory_lock($1, hashtext($2));
+-- One recovery of a sale at a time; held by the session, which Postgres ends where nothing is heard
+-- of it: whoever stands still in the middle keeps nobody from going on.
+SELECT pg_try_advisory_lock($1, hashtext($2)), set_config('idle_session_timeout', '60s', false);
 
 -- name: release_sale
 -- Others may look after the sale again.
@@ -113,10 +129,9 @@ FROM lanes AS l WHERE l.sale_id = $1;
 
 -- name: note_lost
 -- Accounts for entries that no disk has any more.
-INSERT INTO lanes AS l (sale_id, lane, lost, seen_seq, survived_seq) VALUES ($1, $2, $3, $4, $4)
+INSERT INTO lanes AS l (sale_id, lane, lost, seen_seq) VALUES ($1, $2, $3, $4)
 ON CONFLICT (sale_id, lane) DO UPDATE SET
-    lost = l.lost + EXCLUDED.lost, seen_seq = greatest(l.seen_seq, EXCLUDED.seen_seq),
-    survived_seq = EXCLUDED.survived_seq;
+    lost = l.lost + EXCLUDED.lost, seen_seq = greatest(l.seen_seq, EXCLUDED.seen_seq);
 
 -- name: may_have_lost
 -- A buyer whose order is nowhere is told that it may have been lost.
@@ -147,8 +162,7 @@ ON CONFLICT (kind, subject) DO UPDATE SET
     wishes = o.wishes + 1, attempts = 0, due_at = least(o.due_at, EXCLUDED.due_at);
 
 -- name: end_recovery
--- The record of what was rebuilt, and in which run of Redis.
-WITH of_this_run AS (UPDATE sales SET redis_run = $7 WHERE id = $1)
+-- The record of what was rebuilt.
 UPDATE recoveries SET
     step = 'opened', opened_at = now(), orders = $3, live_units = $4, entries_lost = $5,
     took_ms = jsonb_set(took_ms, '{rebuilding}',

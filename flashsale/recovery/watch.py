@@ -82,7 +82,7 @@ class NotAsLeftError(StoreUnavailableError):
 
 
 class Gate:
-    """Keeps a process from a run of Redis in which sales were neither armed nor rebuilt.
+    """Keeps a process from a run of Redis in which sales were neither armed nor sealed.
 
     What came back after a restart may be older than what was answered and settled, and nobody can
     tell by looking, once somebody has written to it again. So every process asks, of every new
@@ -98,6 +98,8 @@ class Gate:
 
     async def admit(self, run: str) -> None:
         """Return where every sale is of this run of Redis; NotAsLeftError otherwise."""
+        if not run:
+            raise NotAsLeftError("Redis does not say which run it is: INFO server has no run_id")
         if run == self._run:
             return
         if run not in self._looking:

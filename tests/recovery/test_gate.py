@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from flashsale.domain.outcomes import Status
 from flashsale.recovery import queries
 from flashsale.recovery.protocol import Recovered
 from flashsale.recovery.watch import Gate, NotAsLeftError
-from flashsale.reservation.errors import StoreUnavailableError
+from flashsale.reservation.errors import LaneLostError, StoreUnavailableError
 from flashsale.reservation.replies import Request
 from flashsale.reservation.store import ReservationStore
 from tests.lua.private_server import private_redis
@@ -130,6 +131,25 @@ async def test_a_restarted_redis_waits_until_it_is_rebuilt(scene, gated):
     assert await ward.faults() == []
     assert not await _may_have_lost(ward)
     assert await ward.broken() == set()
+
+
+async def test_a_sale_that_cannot_be_rebuilt_keeps_nobody_from_the_others(scene, gated):
+    ward = scene.ward
+    await scene.restart()
+
+    async def broken(_: str, __: int) -> None:
+        raise RuntimeError("this sale's entries cannot be settled")
+
+    recovery = replace(ward.recovery(), drain=broken)
+    for _ in range(2):  # the first may find a connection broken
+        with pytest.raises((RuntimeError, StoreUnavailableError)):
+            await recovery.recover(ward.sale.id, "a test")
+
+    with pytest.raises(LaneLostError):  # admitted, and told by the sealed lane
+        await scene.reserve(gated)
+    assert (await gated.now_ms()) > 0
+    await scene.recover()
+    assert await scene.reserve(gated) is Status.RESERVED
 
 
 async def test_an_older_disk_sells_nothing(scene, gated):
