@@ -162,6 +162,8 @@ FAULTS: dict[str, Kind] = {
     "cut_aof_tail": Kind(_S.cut_aof_tail, _cut, 2, loses=True),
     "empty_redis": Kind(_S.empty_redis, _nothing, 1, loses=True),
     "old_aof": Kind(_S.put_old_aof_back, _for(1500, 3000), 2, loses=True),
+    # Like a new disk, without the restart by which processes know: for planted bugs.
+    "flush_redis": Kind(_S.flush_redis, _nothing, 0, loses=True),
     "redis_out_of_memory": Kind(_S.out_of_memory, _for(800, 2000)),
     "redis_disk_full": Kind(_S.redis_disk_full, _for(800, 1500)),
     "postgres_disk_full": Kind(_S.postgres_disk_full, _nothing, 1),

@@ -43,6 +43,13 @@ async def cut_aof_tail(world: World, args: dict[str, Any]) -> str:
     return f"{size - left} of {size} bytes"
 
 
+async def flush_redis(world: World, _: dict[str, Any]) -> str:
+    """Somebody removes everything from a Redis that goes on."""
+    async with plain_redis(world) as redis:
+        await redis.flushall()
+    return ""
+
+
 async def empty_redis(world: World, _: dict[str, Any]) -> str:
     """The disk of Redis is new."""
     async with world.guard("redis"), world.kept["redis"].held():

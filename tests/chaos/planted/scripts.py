@@ -171,7 +171,12 @@ SCRIPTS = (
         "a lane takes commands of an epoch that has ended, also while it is rebuilt",
         frozenset({"INV-1", "INV-3", "INV-4", "INV-7", "INV-15"}),
         seconds=12,
-        faults=(Fault(3000, "empty_redis"), Fault(7000, "cut_aof_tail", {"bytes": 6000})),
+        faults=(
+            # A web process that stood still through a recovery, and cannot ask Postgres.
+            Fault(2900, "stop_and_go", {"name": "web-1", "ms": 3500}),
+            Fault(3000, "flush_redis"),
+            Fault(6000, "black_hole", {"server": "postgres", "ms": 2000}),
+        ),
         edits=(Edit("guard.lua", "if found ~= epoch then", "  if false then"),),
         patches=(patches.miss_news,),
     ),
