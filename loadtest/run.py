@@ -53,7 +53,7 @@ async def run_profile(
     Raises ValueError for an unknown profile or length, and the engine's errors, one line each.
     """
     if name not in PROFILES:
-        raise ValueError(f"There is no profile {name}; there are {', '.join(PROFILES)}.")
+        raise ValueError(f"There is no profile {name[:40]!r}; there are {', '.join(PROFILES)}.")
     profile = scaled(PROFILES[name], minutes)
     say(f"{profile.name}: {profile.title}.")
     if profile.reduced:

@@ -20,10 +20,21 @@ from flashsale.embedded.play_money import load as load_play_money
 
 _Result = TypeVar("_Result")
 
+
+def path(given: str) -> Path:
+    """A path that is not empty, as that of a variable that is not set would be."""
+    if not given:
+        raise typer.BadParameter("it is empty: name a path.")
+    return Path(given)
+
+
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", help="The folder of a running `flashsale up`; else FLASHSALE_… variables."
+        "--data-dir",
+        parser=path,
+        metavar="PATH",
+        help="The folder of a running `flashsale up`; else FLASHSALE_… variables.",
     ),
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on; loopback by default.")]

@@ -18,6 +18,7 @@ from flashsale.cli.common import (
     Port,
     WaitSeconds,
     WebProcesses,
+    path,
     serve,
     settings_for,
     takes_play_money,
@@ -37,7 +38,10 @@ _IN_THE_OPEN = (
 
 def up(
     data_dir: Annotated[
-        Path, typer.Option(help="Where data, logs and credentials.json live.")
+        Path,
+        typer.Option(
+            parser=path, metavar="PATH", help="Where data, logs and credentials.json live."
+        ),
     ] = _HERE,
     host: Host = None,
     port: Port = None,

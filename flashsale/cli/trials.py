@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flashsale.cli.common import WebProcesses, run
+from flashsale.cli.common import WebProcesses, path, run
 from flashsale.config import load_settings
 from flashsale.demo.demo import UNITS, run_demo
 from flashsale.demo.loadtest import run_bench, run_profile
@@ -18,8 +18,14 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave it running and print the URLs.")
     ] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Keep the data in this folder.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write the final screen as SVG.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="PATH", help="Keep the data in this folder."),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="PATH", help="Write the final screen as SVG."),
+    ] = None,
     web_processes: WebProcesses = 1,
 ) -> int:
     """Sell out a launch on this machine, settle and audit it."""

@@ -21,7 +21,7 @@ from flashsale.demo.load import driven
 from flashsale.demo.outcome import Outcome
 from flashsale.demo.plan import Plan
 from flashsale.demo.proof import prove
-from flashsale.demo.screen import Scene, save_picture, summary
+from flashsale.demo.screen import Scene, make_room_for, save_picture, summary
 from flashsale.demo.stores import Reading, Stores, Watch, open_stores
 from flashsale.demo.verdict import audit
 from flashsale.embedded.credentials import FILE_NAME, Credentials
@@ -55,6 +55,8 @@ async def run_demo(
     MigrationError, LaunchError or LoadError, one line each.
     """
     console = console or Console()
+    if picture is not None:  # what is wrong with it is said before anything is sold
+        make_room_for(picture)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="flashsale-demo-"))
     scene = Scene(units)
     try:

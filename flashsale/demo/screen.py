@@ -89,6 +89,12 @@ def summary(outcome: Outcome) -> RenderableType:
     )
 
 
+def make_room_for(picture: Path) -> None:
+    """Make the file; OSError where it cannot be written."""
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.touch()
+
+
 def save_picture(path: Path, scene: Scene, outcome: Outcome) -> None:
     """Write the terminal as an SVG: the last state of the progress, and the summary."""
     # Not the live console's own record: that would hold every frame that was ever drawn.
@@ -96,5 +102,5 @@ def save_picture(path: Path, scene: Scene, outcome: Outcome) -> None:
     console.print(Text("$ make demo", "bold"))
     console.print(scene)
     console.print(summary(outcome))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_room_for(path)
     console.save_svg(str(path), title="flashsale demo")

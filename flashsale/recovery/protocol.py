@@ -99,9 +99,11 @@ class Recovery:
         # Asked first: where Redis restarts in between, this is all done again.
         run = await self.store.run_id()
         facts = await find_sale(session, sale)
-        found = 0 if facts is None else await self._epoch_in_redis(session, facts, run)
+        if facts is None:
+            raise NotRecoverableError(f"There is no sale {sale[:40]!r}. Nothing was changed.")
+        found = await self._epoch_in_redis(session, facts, run)
         epoch = await queries.begin(session, sale, reason, found)
-        if epoch is None or facts is None:
+        if epoch is None:
             raise NotRecoverableError(f"Sale {sale} has no lanes that Redis should hold.")
         known = await self._seal(session, facts, epoch)
         # What is sealed is used by nobody: from here on other sales need not wait for this one.

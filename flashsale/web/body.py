@@ -88,7 +88,8 @@ async def _read_slowly(request: BaseRequest, bytes_max: int = BODY_MAX_BYTES) ->
                     raise _too_large(bytes_max)
     except TimeoutError:
         raise ProblemError(Problem("request_timeout", headers={"Connection": "close"})) from None
-    except RequestPayloadError:
+    except (RequestPayloadError, ConnectionError):
+        # Whoever hung up in the middle hears nothing; it is their connection, and no store of ours.
         raise refuse("body_malformed") from None
     return bytes(chunks)
 

@@ -228,3 +228,25 @@ def test_a_signal_ends_work_after_its_cleaning_up(number):
     assert stopped.value.signal_number == number
     common.serve(work)  # where to be stopped is how it ends well
     assert seen == ["cleaned up"] * 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["up", "--data-dir", ""],
+        ["migrate", "--data-dir", ""],
+        ["demo", "--data-dir", ""],
+        ["demo", "--units", "5", "--picture", ""],
+    ],
+    ids=" ".join,
+)
+def test_a_variable_that_is_not_set_names_no_folder(capsys, tmp_path, arguments):
+    """An empty path would be the folder that one happens to be in."""
+    assert "empty" in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_the_demo(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    said = refused(capsys, "demo", "--units", "5", "--picture", str(tmp_path / "file" / "x.svg"))
+    assert str(tmp_path / "file") in said

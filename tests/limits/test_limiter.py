@@ -98,10 +98,11 @@ async def test_who_was_refused_is_refused_from_memory(processes):
 
 
 async def test_the_wait_that_is_told_is_when_there_is_room(processes):
-    async with processes(1, per_second=50, burst_seconds=1, share_percent=0) as one:
+    async with processes(1, per_second=10, burst_seconds=1, share_percent=0) as one:
         await storm(one, 200)
-        wait = await one[0].limiter.admit(ANN)
-        assert 0 < wait <= 1 / 50
+        while not (wait := await one[0].limiter.admit(ANN)):
+            pass  # so much time has gone by on a slow machine
+        assert wait <= 1 / 10
         await asyncio.sleep(wait + 0.001)
         assert await one[0].limiter.admit(ANN) == 0.0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -37,6 +39,17 @@ class Answer(NamedTuple):
 async def echo(request: web.Request) -> web.Response:
     body = await read_body(request) if request.method == "POST" else b"got"
     return web.Response(body=body)
+
+
+async def hang_up(port: int, part: bytes) -> None:
+    """Send a part of a request, and reset the connection."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(part)
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
 
 
 async def broken(_request: web.Request) -> web.Response:
@@ -233,3 +246,23 @@ async def test_connections_past_the_bound_are_turned_away() -> None:
         first.close()
         await asyncio.sleep(0.05)
         assert (await send(port, GET + b"\r\n")).status == 200
+
+
+async def test_whoever_hangs_up_in_the_middle_of_a_body_is_no_outage():
+    """A phone that loses its signal is not a store that cannot be reached."""
+    metrics, outages = Metrics(), []
+
+    def is_outage(error: Exception) -> bool:
+        outages.append(error)
+        return isinstance(error, OSError)
+
+    answering = problem_documents(metrics, Faults(is_outage), UNLIMITED)
+    app = web.Application(middlewares=[answering])
+    app.router.add_post("/echo", echo)
+    async with serving(app, host="127.0.0.1", port=0, limits=SLOW) as (_, port):
+        await hang_up(port, POST + b"Content-Length: 100\r\n\r\n{")
+        async with asyncio.timeout(10):
+            while b'status="400"' not in metrics.render():
+                await asyncio.sleep(0.01)
+    assert outages == []
+    assert b"recovering" not in metrics.render()
