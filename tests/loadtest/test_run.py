@@ -49,7 +49,7 @@ async def test_a_scaled_launch_runs_checks_and_says_so(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["launch-150k", "--minutes", "11"], "launch-150k takes between 0 and 10 minutes."),
-        (["nope"], "There is no profile nope; there are launch-150k, full-speed."),
+        (["nope"], "There is no profile 'nope'; there are launch-150k, full-speed."),
     ],
 )
 async def test_a_profile_that_cannot_be_is_refused(tmp_path: Path, arguments, says) -> None:
