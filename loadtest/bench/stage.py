@@ -7,8 +7,8 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Stage:
     servers: Servers
     settings: Settings
     merchant: NewMerchant
+    #: The process ids of those that were started here, by name.
+    pids: dict[str, int] = field(default_factory=dict)
 
     async def sale(self, units: int) -> str:
         """An open sale of `units` of one SKU."""
@@ -89,11 +91,14 @@ class Stage:
         return path
 
     @contextlib.asynccontextmanager
-    async def process(self, name: str, module: str, *options: str) -> AsyncIterator[int]:
+    async def process(
+        self, name: str, module: str, *options: str, variables: Mapping[str, str] = {}
+    ) -> AsyncIterator[int]:
         """`python -m MODULE OPTIONS --port P` while the block runs; yields P once it answers."""
         port = free_port("127.0.0.1", 0)
         environment = {
             **os.environ,
+            **variables,
             "FLASHSALE_REDIS_URL": self.servers.redis_url,
             "FLASHSALE_POSTGRES_DSN": self.servers.postgres_dsn,
             "PYTHONPATH": os.pathsep.join(
@@ -106,6 +111,7 @@ class Stage:
             env=environment,
             log_path=self.folder / "logs" / f"{name}.log",
         )
+        self.pids[name] = child.pid
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
                 while not await _listens(port):
