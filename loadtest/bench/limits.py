@@ -23,9 +23,9 @@ _LIMIT = "FLASHSALE_LIMITS__{}".format
 _OFF = {_LIMIT(f"{name}_PER_SECOND"): "0" for name in ("BUYER", "ADDRESS", "SALE")}
 #: The load comes from loopback, which is not counted otherwise.
 _COUNTED = {_LIMIT("EXEMPT_NETWORKS"): "192.0.2.0/24", _LIMIT("ADDRESS_PER_SECOND"): "1000000"}
+CONTROL = "none, in another process"
 #: A limit that is less than ten times the rate: most orders need a unit of Redis' pot. It is shown
 #: beside the others and not judged: whoever sets such a limit means to have orders wait for it.
-CONTROL = "none, in another process"
 POT = "the sale's from the common pot"
 LIMITS: dict[str, dict[str, str]] = {
     "none": _OFF,
